@@ -1,0 +1,1 @@
+//! What we know of phones: profiles and devices read from files, resolved layer by layer, and the phones that were seen.

@@ -1,0 +1,206 @@
+//! The HTTP door: accepts connections, asks the desk for what they name, and sends it.
+//!
+//! It knows HTTP and how long to be patient. What a name stands for, who may have it and what is logged about it is the desk's.
+//! The listener and the stop signal come from the caller.
+
+mod answer;
+mod body;
+mod patience;
+
+use std::{
+    convert::Infallible,
+    io,
+    io::Write,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use self::patience::{Patience, Patient};
+use crate::{request::Desk, slots::Slots};
+
+/// A backlog of 5 serves a fifth of a thousand phones that power up together; the kernel cuts this to its own limit.
+const BACKLOG: i32 = 4096;
+
+/// A request head of a phone is under 1 KiB; hyper's own default would let each connection hold 400 KiB.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// How long to leave accept() alone when the process or the system ran out of something. It is not cured by asking at once again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 24\r\n\
+    Retry-After: 5\r\n\
+    Connection: close\r\n\r\n\
+    too busy, try again soon";
+
+/// What one door, and one peer at it, may use.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Connections open at once, in all.
+    pub connections: usize,
+    /// Connections open at once from one address. A site behind NAT is one address, so this is not the place to be tight.
+    pub connections_per_peer: usize,
+    /// From the first byte of a request (or from the accept) to the end of its head.
+    pub header_timeout: Duration,
+    /// From an answer to the first byte of the next request.
+    pub idle_timeout: Duration,
+    /// How long a peer may leave us unable to send a single byte.
+    pub write_timeout: Duration,
+    /// How long answers under way may still take once the door is told to stop.
+    pub stop_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            connections: 4096,
+            connections_per_peer: 512,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Binds the listener that [`serve`] wants. An IPv6 wildcard takes IPv4 as well.
+pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the connections of the previous run to be forgotten.
+    socket.set_reuse_address(true)?;
+    // Set here and inherited: a call less for every connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves until `stop` becomes true (or its sender is gone), then lets answers under way finish for `limits.stop_timeout`.
+pub async fn serve<D: Desk>(
+    listener: StdListener,
+    desk: Arc<D>,
+    limits: HttpLimits,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let slots = Slots::new(limits.connections, limits.connections_per_peer);
+    let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
+
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        // Only a backstop: hyper counts the idle time before a request as well, so it is given the longer of the two.
+        .header_read_timeout(limits.header_timeout.max(limits.idle_timeout) + Duration::from_secs(1))
+        .max_buf_size(LARGEST_HEAD)
+        // Small clients close their sending side once they have asked.
+        .half_close(true)
+        // Names are case-insensitive, and there are phones that do not know it.
+        .title_case_headers(true);
+
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut out_of_resources = false;
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // The peer was gone before we came to it; the next one may well be there.
+            Err(error) if is_the_peers(&error) => continue,
+            Err(error) => {
+                if !out_of_resources {
+                    warn!(door = "http", error = &error as &dyn std::error::Error, "cannot accept connections for now");
+                }
+                out_of_resources = true;
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        out_of_resources = false;
+        let Ok(local) = stream.local_addr() else { continue };
+        let (peer, local) = (canonical(peer), canonical(local));
+        let slot = match slots.take(peer.ip()) {
+            Ok(slot) => slot,
+            Err(full) => {
+                if full.first {
+                    warn!(door = "http", %peer, by_peer = full.by_peer, "too many connections, turning some away");
+                }
+                turn_away(stream);
+                continue;
+            }
+        };
+
+        let (io, phase) = Patient::new(stream, patience);
+        let desk = Arc::clone(&desk);
+        let service = service_fn(move |request| {
+            let (desk, served) = (Arc::clone(&desk), phase.request_begun());
+            async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, served).await) }
+        });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(door = "http", %peer, error = &error as &dyn std::error::Error, "connection ended badly");
+            }
+            drop(slot);
+        });
+    }
+
+    // Closed before the wait, so that a successor can take the address and phones are refused at once rather than left hanging.
+    drop(listener);
+    if timeout(limits.stop_timeout, graceful.shutdown()).await.is_err() {
+        debug!(door = "http", "cut off the answers that were still under way");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// A sentence to whom we cannot serve, if the socket takes it at once. Waiting would cost what there is too little of.
+fn turn_away(stream: TcpStream) {
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(BUSY);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// A dual-stack listener names its IPv4 peers `::ffff:10.0.0.1`; nobody else does.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_busy_answer_has_the_length_it_claims() {
+        let text = std::str::from_utf8(super::BUSY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+    }
+}

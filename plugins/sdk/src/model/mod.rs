@@ -1,0 +1,23 @@
+//! The words of the trade: what a phone is and what it should be told, in terms that no vendor owns.
+
+mod identity;
+mod key;
+mod line;
+mod mac;
+mod phone;
+mod secret;
+mod settings;
+mod zone;
+
+pub use identity::{Claim, Evidence, Identity};
+pub use key::{ExpansionModule, FunctionKey, KeyKind};
+pub use line::{Forward, Forwards, Line};
+pub use mac::{MacAddr, Oui, ParseMacError};
+pub use phone::Phone;
+pub use secret::Secret;
+pub use settings::{
+    Access, Audio, Codec, Codes, Credentials, DateFormat, Dect, Display, Dtmf, Firmware, Handset, HourFormat, Ldap, Locale,
+    Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip, Srtp, Syslog, SyslogLevel, Time, Transport,
+    Vlan, VlanPort, Web,
+};
+pub use zone::{Changeover, DstRule, Zone};

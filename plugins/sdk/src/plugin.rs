@@ -1,0 +1,293 @@
+//! The contract between the host and a vendor's plugin.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    model::{Identity, Phone, Secret},
+    spec::{FileKind, FileSpec, Spec},
+};
+
+/// What a vendor's library may add to its data. Every method has a default that the data drives, so a library overrides only what is
+/// special about its vendor.
+///
+/// The same question gets the same answer: no clock, no randomness, no state between calls. Phones compare checksums, and a file that
+/// differs without reason reboots a building. Calls may come from several threads at once and may be repeated.
+///
+/// What is *not* here is recognising: which phone and which file is meant is decided by `vendor.yaml` alone, so that a storm of
+/// announcements costs no call into foreign code, a stalled library delays nobody else, and `explain` can show the reason.
+pub trait Plugin: Send + Sync {
+    /// The data this plugin stands on.
+    fn spec(&self) -> &Spec;
+
+    /// The URL to put into the NOTIFY, in the form that this phone takes.
+    ///
+    /// Called once for each phone that will be served, after its vendor is settled. The model may be unknown.
+    fn announce(&self, announced: &Announced) -> Result<String, PluginError> {
+        announce_by_data(self.spec(), announced)
+    }
+
+    /// Further values for the template of `file`, beside `phone` and `file`: what has to be decided or computed, so that the template
+    /// only prints. A name that is already taken is refused by the host.
+    fn variables(&self, _file: &FileSpec, _phone: &Phone) -> Result<Variables, PluginError> {
+        Ok(Variables::new())
+    }
+
+    /// The bytes of `file` for `phone`. The default renders the file's template; a library overrides it for formats that are not text,
+    /// and may still call `templates` for the parts that are.
+    fn render(&self, file: &FileSpec, phone: &Phone, templates: &dyn Render) -> Result<RenderedFile, PluginError> {
+        render_by_data(self, file, phone, templates)
+    }
+
+    /// What `phone` asks for that this model cannot do. Reported by `provost check` at the line where it was asked for.
+    fn complaints(&self, phone: &Phone) -> Vec<Complaint> {
+        complaints_by_data(self.spec(), phone)
+    }
+}
+
+/// Further values for a template.
+pub type Variables = Map<String, Value>;
+
+/// A phone that announced itself and will be served.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Announced {
+    pub identity: Identity,
+    /// This server as the phone reaches it, with a slash at the end.
+    pub base_url: String,
+}
+
+/// A finished file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedFile {
+    pub body: Vec<u8>,
+    pub content_type: String,
+}
+
+/// A field that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// Dotted path into the settings, counted from 0 in lists: `keys.12.kind`.
+    pub field: String,
+    /// Why not, without naming the field: `the model has 12 keys`.
+    pub reason: String,
+}
+
+/// The host's template engine, as a plugin sees it.
+pub trait Render {
+    /// Renders a template of this vendor. `template` is relative to the vendor's own directory; site overrides come first.
+    /// `variables` holds everything the template sees.
+    fn render(&self, template: &str, variables: &Value) -> Result<String, TemplateFailure>;
+}
+
+/// A template that could not be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} ({template}:{line})")]
+pub struct TemplateFailure {
+    /// The file, as a person would open it.
+    pub template: String,
+    pub line: usize,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum PluginError {
+    #[error(transparent)]
+    Template(#[from] TemplateFailure),
+    /// Anything else, in words for the administrator.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Phone {
+    /// The phone as templates and libraries see it, passwords included.
+    pub fn to_json(&self) -> Value {
+        Secret::exposed(|| serde_json::to_value(self).expect("a phone is plain data"))
+    }
+}
+
+/// Everything a template sees for `file` and `phone`, beside what the library adds.
+pub fn template_context(file: &FileSpec, phone: &Phone) -> Variables {
+    let mut context = Map::new();
+    context.insert("phone".into(), phone.to_json());
+    context.insert("file".into(), serde_json::json!({ "name": file.name.to_string(), "kind": file.kind.as_str() }));
+    context
+}
+
+fn render_by_data<P: Plugin + ?Sized>(
+    plugin: &P,
+    file: &FileSpec,
+    phone: &Phone,
+    templates: &dyn Render,
+) -> Result<RenderedFile, PluginError> {
+    let Some(template) = &file.template else {
+        return Err(PluginError::Other(format!("file \"{}\" has no template and the library does not render it", file.name)));
+    };
+    let mut context = template_context(file, phone);
+    for (name, value) in plugin.variables(file, phone)? {
+        if context.insert(name.clone(), value).is_some() {
+            return Err(PluginError::Other(format!("the library gives the template a value \"{name}\", a name that is taken")));
+        }
+    }
+    let text = templates.render(template, &Value::Object(context))?;
+    let content_type = match (&file.content_type, plugin.spec().format_of(template)) {
+        (Some(own), _) => own.clone(),
+        (None, Some(format)) => format.content_type.clone(),
+        (None, None) => "application/octet-stream".into(),
+    };
+    Ok(RenderedFile { body: text.into_bytes(), content_type })
+}
+
+/// Writes out the URL pattern that `vendor.yaml` gives for this phone's family.
+pub fn announce_by_data(spec: &Spec, announced: &Announced) -> Result<String, PluginError> {
+    let identity = &announced.identity;
+    let row = identity.model.as_deref().and_then(|model| spec.model(model));
+    let pattern = row
+        .and_then(|(_, model)| spec.announce.families.get(model.family.as_deref()?))
+        .unwrap_or(&spec.announce.url);
+    expand_url(pattern, &announced.base_url, identity)
+}
+
+/// Fills `{base}`, `{mac}`, `{MAC}`, `{model}`, `{vendor}` and `{firmware}` into a URL. What the phone said is percent-encoded: it came
+/// from the network and must not become a second line or another host.
+pub fn expand_url(pattern: &str, base_url: &str, identity: &Identity) -> Result<String, PluginError> {
+    let missing = |what: &str| PluginError::Other(format!("the URL \"{pattern}\" needs the phone's {what}, which it did not tell"));
+    let mut url = String::new();
+    let mut rest = pattern;
+    while let Some(open) = rest.find('{') {
+        url.push_str(&rest[..open]);
+        let close = rest[open..].find('}').map(|end| open + end).ok_or_else(|| PluginError::Other(format!("the URL \"{pattern}\" has a {{ that is never closed")))?;
+        match &rest[open + 1..close] {
+            "base" => url.push_str(base_url),
+            "mac" => url.push_str(&identity.mac.ok_or_else(|| missing("MAC"))?.bare()),
+            "MAC" => url.push_str(&identity.mac.ok_or_else(|| missing("MAC"))?.bare_upper()),
+            "model" => url.push_str(&percent_encode(identity.model.as_deref().ok_or_else(|| missing("model"))?)),
+            "vendor" => url.push_str(&percent_encode(identity.vendor.as_deref().ok_or_else(|| missing("vendor"))?)),
+            "firmware" => url.push_str(&percent_encode(identity.firmware.as_deref().ok_or_else(|| missing("firmware"))?)),
+            other => {
+                return Err(PluginError::Other(format!(
+                    "the URL \"{pattern}\" has an unknown placeholder {{{other}}}; known are {{base}}, {{mac}}, {{MAC}}, {{model}}, {{vendor}} and {{firmware}}"
+                )));
+            }
+        }
+        rest = &rest[close + 1..];
+    }
+    url.push_str(rest);
+    Ok(url)
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Compares what is asked for with the models table, the tables of words and the list of what is not supported.
+pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut complain = |field: String, reason: String| complaints.push(Complaint { field, reason });
+    let model = phone.model.as_deref().unwrap_or("phone");
+    let capabilities = &phone.capabilities;
+    let settings = &phone.settings;
+    for (index, line) in settings.lines.iter().enumerate() {
+        if capabilities.lines > 0 && line.position.is_some_and(|position| position > capabilities.lines) {
+            complain(format!("lines.{index}"), format!("{model} has {} lines", capabilities.lines));
+        }
+    }
+    let kinds = spec.tables.get("key_kind");
+    let expansion = settings.expansion.iter().enumerate().map(|(module, keys)| (format!("expansion.{module}."), &keys.keys, capabilities.expansion_keys));
+    for (prefix, keys, limit) in std::iter::once((String::new(), &settings.keys, capabilities.keys)).chain(expansion) {
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(limit) = limit
+                && key.position.is_some_and(|position| position > limit)
+            {
+                complain(format!("{prefix}keys.{index}"), format!("{model} has {limit} keys there"));
+            }
+            let word = serde_json::to_value(key.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+            if kinds.is_some_and(|kinds| !kinds.contains_key(&word)) {
+                complain(format!("{prefix}keys.{index}.kind"), format!("{} phones have no key of this kind", spec.vendor));
+            }
+        }
+    }
+    if let Some(modules) = capabilities.expansion_modules
+        && settings.expansion.len() > usize::from(modules)
+    {
+        complain(format!("expansion.{modules}"), format!("{model} takes {modules} expansion modules"));
+    }
+    let asked = serde_json::to_value(settings).unwrap_or_default();
+    for path in spec.unsupported.iter().chain(&capabilities.unsupported) {
+        for field in set_fields(&asked, path) {
+            complain(field, format!("{} phones have no setting for it", spec.vendor));
+        }
+    }
+    if let Some(pattern) = &spec.raw_name {
+        for name in phone.raw.keys().filter(|name| !pattern.0.is_match(name)) {
+            complain(format!("vendor.{}.{name}", phone.vendor), format!("{} has no parameter of that form", spec.vendor));
+        }
+    }
+    for name in phone.switches.keys().filter(|name| !spec.options.contains_key(*name)) {
+        complain(format!("options.{}.{name}", phone.vendor), format!("the {} plugin has no such option", spec.vendor));
+    }
+    complaints
+}
+
+/// The fields at or below a dotted path that somebody set; a path that meets a list goes into each of its entries.
+fn set_fields(settings: &Value, path: &str) -> Vec<String> {
+    fn walk(value: &Value, steps: &[&str], at: String, found: &mut Vec<String>) {
+        let under = |step: &dyn std::fmt::Display| if at.is_empty() { step.to_string() } else { format!("{at}.{step}") };
+        match (value, steps.split_first()) {
+            (Value::Array(items), _) => {
+                for (index, item) in items.iter().enumerate() {
+                    walk(item, steps, under(&index), found);
+                }
+            }
+            (Value::Object(fields), Some((step, rest))) => {
+                if let Some(field) = fields.get(*step) {
+                    walk(field, rest, under(step), found);
+                }
+            }
+            (Value::Object(fields), None) => {
+                for (name, field) in fields {
+                    walk(field, &[], under(name), found);
+                }
+            }
+            (Value::Null, _) => {}
+            (_, None) => found.push(at),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(settings, &path.split('.').collect::<Vec<_>>(), String::new(), &mut found);
+    found
+}
+
+/// Switches of `spec` with their defaults, overlaid by what the profile says.
+pub fn switches(spec: &Spec, set: &BTreeMap<String, crate::Scalar>) -> BTreeMap<String, crate::Scalar> {
+    let mut switches: BTreeMap<_, _> = spec.options.iter().map(|(name, switch)| (name.clone(), switch.default.clone())).collect();
+    switches.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
+    switches
+}
+
+/// Whether `file` is offered to `phone`: its family and its switch allow it.
+pub fn offers(file: &FileSpec, phone: &Phone) -> bool {
+    let family = file.families.is_empty() || phone.capabilities.family.as_ref().is_some_and(|family| file.families.contains(family));
+    let switch = file.option.as_ref().is_none_or(|option| phone.switches.get(option).is_some_and(crate::Scalar::is_on));
+    family && switch
+}
+
+/// The names of the files that `phone` may fetch, in the order in which it asks.
+pub fn offered_files(spec: &Spec, phone: &Phone) -> Vec<(String, FileKind)> {
+    spec.files
+        .iter()
+        .filter(|file| offers(file, phone))
+        .filter_map(|file| Some((file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?, file.kind)))
+        .collect()
+}

@@ -1,0 +1,574 @@
+//! `vendor.yaml`: a vendor as data.
+//!
+//! How its phones are recognised, which files they ask for and what answers each, how text is escaped in its formats, the form of the
+//! URL that it wants to be told, and the tables that turn our words into its numbers. Whoever reads it (host, library, test) reads it
+//! here, so it means the same everywhere. `core/ARCHITECTURE.md` says why recognising is data alone and never code.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{
+    Scalar,
+    model::{Evidence, Identity, MacAddr, Oui},
+};
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The vendor's name as shown to people.
+    pub vendor: String,
+    /// File name, without `lib` and `.so`, of the library that goes with this data. Data-only plugins have none.
+    #[serde(default)]
+    pub library: Option<String>,
+    /// How the phones spell the vendor in the Event header of their SUBSCRIBE; compared without case.
+    #[serde(default)]
+    pub announces: Vec<String>,
+    /// MAC prefixes, 6 to 9 hex digits.
+    #[serde(default)]
+    pub ouis: Vec<Oui>,
+    /// Regular expressions over the HTTP User-Agent, with the named groups `model`, `firmware` and `mac` where they occur.
+    #[serde(default)]
+    pub user_agents: Vec<Pattern>,
+    /// Models by type designation; `*` stands for any run of characters. The first that fits wins, in the order of the file's keys:
+    /// an exact name before a pattern, a longer pattern before a shorter one.
+    #[serde(default)]
+    pub models: BTreeMap<String, Model>,
+    pub files: Vec<FileSpec>,
+    /// Text formats by the extension of the templates that are written in them: `device.cfg.j2` is of format `cfg`.
+    pub formats: BTreeMap<String, Format>,
+    pub announce: Announce,
+    #[serde(default)]
+    pub resync: Resync,
+    /// Our words in the vendor's: `{{ line.sip.transport | table("transport") }}`.
+    #[serde(default)]
+    pub tables: BTreeMap<String, BTreeMap<String, Scalar>>,
+    /// Switches that a profile may set under `options.<vendor>`, each with its default.
+    #[serde(default)]
+    pub options: BTreeMap<String, Switch>,
+    /// Fields of the common model that these phones cannot honour, as dotted paths (`qos`, `lines.dial_plan`). Setting one is
+    /// reported by `provost check`.
+    #[serde(default)]
+    pub unsupported: Vec<String>,
+    /// What a name under `vendor.<vendor>` must look like; the others are reported by `provost check`.
+    #[serde(default)]
+    pub raw_name: Option<Pattern>,
+    /// How one of these phones behaves on the wire, for `provost simulate` and the tests.
+    #[serde(default)]
+    pub simulate: Vec<Simulation>,
+}
+
+/// What a model can do, and in `columns` whatever else the vendor's templates want to know about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Model {
+    /// Other spellings of the type designation.
+    pub aliases: Vec<String>,
+    /// Models that are configured alike share a family.
+    pub family: Option<String>,
+    /// Accounts it can hold. 0 is "not known": nothing is checked.
+    pub lines: u16,
+    /// Function keys on the phone itself.
+    pub keys: Option<u16>,
+    /// Expansion modules that can be plugged in, and keys on each.
+    pub expansion_modules: Option<u16>,
+    pub expansion_keys: Option<u16>,
+    /// Added to the vendor's list of what cannot be honoured.
+    pub unsupported: Vec<String>,
+    /// Further columns of the table, by name.
+    pub columns: BTreeMap<String, Scalar>,
+}
+
+/// A file that phones ask for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileSpec {
+    /// Name with placeholders: `{mac}`, `{MAC}`, `{model}`, `{model:lower}`, `{column.NAME}` for a column of the models table.
+    /// Hex digits and models are matched without case, everything else as written.
+    pub name: FileName,
+    /// Template that answers it. None: the library answers it by itself.
+    #[serde(default)]
+    pub template: Option<String>,
+    #[serde(default)]
+    pub kind: FileKind,
+    /// Only for these families of models. Empty is all.
+    #[serde(default)]
+    pub families: Vec<String>,
+    /// Only where this switch (see `options`) is on.
+    #[serde(default)]
+    pub option: Option<String>,
+    /// Content type, where it is not that of the template's format.
+    #[serde(default)]
+    pub content_type: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// One phone's own file. May hold its passwords.
+    #[default]
+    Device,
+    /// Shared by many phones: rendered without lines, keys and passwords, so that it can hold nothing secret.
+    Common,
+    /// A phonebook.
+    Directory,
+    /// Tells where firmware is; holds nothing secret.
+    Firmware,
+}
+
+impl FileKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FileKind::Device => "device",
+            FileKind::Common => "common",
+            FileKind::Directory => "directory",
+            FileKind::Firmware => "firmware",
+        }
+    }
+}
+
+/// A text format.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Format {
+    pub escape: Escape,
+    pub content_type: String,
+    #[serde(default)]
+    pub newline: Newline,
+    /// Regular expression whose groups name the setting on a line of output. Where a setting is written twice the later line wins and
+    /// the earlier one is left out: that is how raw vendor settings, printed last, win over everything else.
+    #[serde(default)]
+    pub setting: Option<Pattern>,
+}
+
+/// What keeps a value inside its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Escape {
+    /// XML text and attributes: entities; what XML 1.0 cannot carry is an error.
+    Xml,
+    /// `name = value` up to the end of the line: control characters and blanks at either end are errors.
+    Line,
+    /// `NAME="value"`: as `line`, and a double quote is an error.
+    Quoted,
+    /// Percent-encoding of everything but ASCII letters, digits and `-._~`.
+    Percent,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Newline {
+    #[default]
+    Lf,
+    Crlf,
+}
+
+/// The URL that a NOTIFY carries. Placeholders as in file names, and `{base}`: this server's URL with a slash at its end.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Announce {
+    pub url: String,
+    /// Where a family of models wants another form.
+    #[serde(default)]
+    pub families: BTreeMap<String, String>,
+}
+
+/// SIP events that make a phone fetch again, or reboot.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resync {
+    pub event: String,
+    pub reboot_event: String,
+}
+
+impl Default for Resync {
+    fn default() -> Resync {
+        Resync { event: "check-sync;reboot=false".into(), reboot_event: "check-sync;reboot=true".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    pub default: Scalar,
+    /// What it does, for people.
+    pub about: String,
+}
+
+/// One kind of phone as `provost simulate` plays it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Simulation {
+    pub model: String,
+    pub firmware: String,
+    /// Prefix of the MACs it makes up.
+    pub oui: Oui,
+    /// The SUBSCRIBE, without its last empty line. Placeholders: `{mac}` `{MAC}` `{ip}` `{port}` `{model}` `{firmware}` `{number}`, the
+    /// last a number that is new at each start.
+    pub subscribe: String,
+    /// User-Agent of its HTTP requests.
+    pub user_agent: String,
+    /// Files asked for, in this order, below a URL that ends in a slash.
+    pub fetch: Vec<String>,
+    /// Stop at the first of them that is there.
+    #[serde(default)]
+    pub first_only: bool,
+    /// Regular expression whose first group is a further URL or file name to fetch, for formats that refer to each other.
+    #[serde(default)]
+    pub follow: Option<Pattern>,
+    /// How often the SUBSCRIBE is sent while no answer comes, and the seconds between.
+    #[serde(default = "five")]
+    pub tries: u8,
+    #[serde(default = "one_second")]
+    pub retry: f32,
+}
+
+fn five() -> u8 {
+    5
+}
+
+fn one_second() -> f32 {
+    1.0
+}
+
+/// A regular expression that was compiled when the file was read.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        regex::RegexBuilder::new(&text)
+            .size_limit(1 << 20)
+            .build()
+            .map(Pattern)
+            .map_err(|error| serde::de::Error::custom(format!("not a regular expression: {error}")))
+    }
+}
+
+impl JsonSchema for Pattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "regex" })
+    }
+}
+
+/// A file name with placeholders, ready to be matched and to be written out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Mac { upper: bool },
+    Model { lower: bool },
+    Column(String),
+}
+
+impl FromStr for FileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FileName, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            let close = rest[open..].find('}').ok_or_else(|| format!("file name \"{text}\" has a {{ that is never closed"))? + open;
+            if open > 0 {
+                parts.push(Part::Text(rest[..open].to_owned()));
+            }
+            parts.push(match &rest[open + 1..close] {
+                "mac" => Part::Mac { upper: false },
+                "MAC" => Part::Mac { upper: true },
+                "model" => Part::Model { lower: false },
+                "model:lower" => Part::Model { lower: true },
+                other => match other.strip_prefix("column.") {
+                    Some(column) if !column.is_empty() => Part::Column(column.to_owned()),
+                    _ => {
+                        return Err(format!(
+                            "file name \"{text}\" has an unknown placeholder {{{other}}}; known are {{mac}}, {{MAC}}, {{model}}, \
+                             {{model:lower}} and {{column.NAME}}"
+                        ));
+                    }
+                },
+            });
+            rest = &rest[close + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        if parts.is_empty() || text.starts_with('/') || text.split('/').any(|part| matches!(part, ".." | "." | "")) {
+            return Err(format!("file name \"{text}\" is not a plain relative name"));
+        }
+        Ok(FileName { text: text.to_owned(), parts })
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FileName, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for FileName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FileName".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
+    }
+}
+
+/// What a file name told about the phone that asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    pub mac: Option<MacAddr>,
+    pub model: Option<String>,
+}
+
+impl FileName {
+    /// Reads `path` against this name. The models are needed for `{column.NAME}`, where the value tells the model.
+    pub fn capture(&self, path: &str, models: &BTreeMap<String, Model>) -> Option<Captured> {
+        capture(&self.parts, path, models, Captured::default())
+    }
+
+    /// The name for one phone, or nothing if the phone lacks what a placeholder asks for.
+    pub fn expand(&self, mac: Option<MacAddr>, model: Option<&str>, capabilities: &Model) -> Option<String> {
+        let mut name = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Mac { upper } => name.push_str(&if *upper { mac?.bare_upper() } else { mac?.bare() }),
+                Part::Model { lower: true } => name.push_str(&model?.to_lowercase()),
+                Part::Model { lower: false } => name.push_str(model?),
+                Part::Column(column) => name.push_str(&capabilities.columns.get(column)?.to_string()),
+            }
+        }
+        Some(name)
+    }
+}
+
+fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far: Captured) -> Option<Captured> {
+    let Some((part, rest)) = parts.split_first() else {
+        return path.is_empty().then_some(so_far);
+    };
+    match part {
+        Part::Text(text) => capture(rest, path.strip_prefix(text.as_str())?, models, so_far),
+        Part::Mac { .. } => {
+            let digits = path.get(..12)?;
+            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return None;
+            }
+            capture(rest, &path[12..], models, Captured { mac: digits.parse().ok(), ..so_far })
+        }
+        Part::Model { .. } => {
+            // Longest first: a model may hold the very character that follows it in the name (a dash, a dot).
+            let longest = path.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_. +".contains(byte)).count().min(64);
+            (1..=longest).rev().find_map(|end| {
+                let model = Some(path.get(..end)?.to_owned());
+                capture(rest, &path[end..], models, Captured { model, ..so_far.clone() })
+            })
+        }
+        Part::Column(column) => models.iter().find_map(|(name, model)| {
+            let value = model.columns.get(column)?.to_string();
+            let after = path.strip_prefix(&value)?;
+            capture(rest, after, models, Captured { model: Some(name.clone()), ..so_far.clone() })
+        }),
+    }
+}
+
+/// `vendor.yaml` does not say what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("{0}")]
+    Yaml(String),
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+impl Spec {
+    /// Reads the text of a `vendor.yaml` and checks that its parts agree.
+    pub fn read(yaml: &str) -> Result<Spec, SpecError> {
+        let spec: Spec = serde_yaml::from_str(yaml).map_err(|error| SpecError::Yaml(error.to_string()))?;
+        spec.agree()?;
+        Ok(spec)
+    }
+
+    fn agree(&self) -> Result<(), SpecError> {
+        let refuse = |message: String| Err(SpecError::Inconsistent(message));
+        if self.id().is_empty() {
+            return refuse("\"vendor\" needs a letter or a digit".into());
+        }
+        for file in &self.files {
+            if let Some(template) = &file.template {
+                match extension(template) {
+                    Some(format) if self.formats.contains_key(format) => {}
+                    Some(format) => {
+                        return refuse(format!(
+                            "file \"{}\" is answered by template \"{template}\", but there is no format \"{format}\" under \"formats\"",
+                            file.name
+                        ));
+                    }
+                    None => {
+                        return refuse(format!("template \"{template}\" must be named NAME.FORMAT.j2, so that its escaping is known"));
+                    }
+                }
+            } else if self.library.is_none() {
+                return refuse(format!("file \"{}\" has no template, and there is no library that could answer it", file.name));
+            }
+            if let Some(option) = &file.option
+                && !self.options.contains_key(option)
+            {
+                return refuse(format!("file \"{}\" depends on option \"{option}\", which is not under \"options\"", file.name));
+            }
+            for family in &file.families {
+                if !self.models.values().any(|model| model.family.as_ref() == Some(family)) {
+                    return refuse(format!("file \"{}\" is for family \"{family}\", which no model belongs to", file.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The vendor's name in paths and settings: lower case, letters and digits only.
+    pub fn id(&self) -> String {
+        self.vendor.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+    }
+
+    /// The best reason to take this phone for one of ours.
+    pub fn evidence(&self, identity: &Identity) -> Option<Evidence> {
+        if let Some(vendor) = &identity.vendor
+            && self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor))
+        {
+            return Some(Evidence::Announced(vendor.clone()));
+        }
+        if let Some(oui) = identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits())) {
+            return Some(Evidence::Oui { digits: oui.digits(), prefix: oui.to_string() });
+        }
+        let user_agent = identity.user_agent.as_ref()?;
+        self.identify(user_agent).map(|_| Evidence::UserAgent(user_agent.clone()))
+    }
+
+    /// Reads a User-Agent in the vendor's own manner.
+    pub fn identify(&self, user_agent: &str) -> Option<Identity> {
+        let found = self.user_agents.iter().find_map(|pattern| pattern.0.captures(user_agent))?;
+        let group = |name: &str| found.name(name).map(|text| text.as_str().to_owned());
+        Some(Identity {
+            mac: group("mac").and_then(|mac| mac.parse().ok()),
+            vendor: None,
+            model: group("model"),
+            firmware: group("firmware"),
+            user_agent: Some(user_agent.to_owned()),
+        })
+    }
+
+    /// The row of the models table for a type designation, with the name under which it stands there.
+    pub fn model(&self, designation: &str) -> Option<(&str, &Model)> {
+        let exact = self.models.iter().find(|(name, model)| {
+            name.eq_ignore_ascii_case(designation) || model.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(designation))
+        });
+        let pattern = || {
+            self.models
+                .iter()
+                .filter(|(name, _)| name.contains('*') && matches_wildcard(name, designation))
+                .max_by_key(|(name, _)| name.len())
+        };
+        exact.or_else(pattern).map(|(name, model)| (name.as_str(), model))
+    }
+
+    /// Every file of ours that `path` could mean, in the order in which phones ask.
+    pub fn find<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a FileSpec, Captured)> + 'a {
+        self.files.iter().filter_map(move |file| file.name.capture(path, &self.models).map(|captured| (file, captured)))
+    }
+
+    pub fn format_of(&self, template: &str) -> Option<&Format> {
+        self.formats.get(extension(template)?)
+    }
+}
+
+/// `cfg` of `device.cfg.j2`.
+pub fn extension(template: &str) -> Option<&str> {
+    let name = template.rsplit('/').next()?.strip_suffix(".j2")?;
+    name.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+/// `*` stands for any run of characters; without case.
+pub fn matches_wildcard(pattern: &str, text: &str) -> bool {
+    fn fits(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some((b'*', rest)) => (0..=text.len()).any(|skip| fits(rest, &text[skip..])),
+            Some((byte, rest)) => text.first().is_some_and(|first| first.eq_ignore_ascii_case(byte)) && fits(rest, &text[1..]),
+        }
+    }
+    // Patterns come from vendor.yaml, but the text comes from the network: both are kept short so that backtracking is bounded.
+    text.len() <= 64 && pattern.matches('*').count() <= 3 && fits(pattern.as_bytes(), text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(name: &str, path: &str) -> Option<Captured> {
+        name.parse::<FileName>().unwrap().capture(path, &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_file_name_reads_back_what_it_writes() {
+        let mac = "00:04:13:2e:08:b4".parse().unwrap();
+        for (name, path) in [
+            ("{model}-{MAC}.htm", "snom370-0004132E08B4.htm"),
+            ("cfg{mac}.xml", "cfg0004132e08b4.xml"),
+            ("{mac}", "0004132e08b4"),
+        ] {
+            let file: FileName = name.parse().unwrap();
+            assert_eq!(file.expand(Some(mac), Some("snom370"), &Model::default()).unwrap(), path);
+            assert_eq!(file.capture(path, &BTreeMap::new()).unwrap().mac, Some(mac));
+        }
+        assert_eq!(captured("{model}-{MAC}.htm", "snom-x-0004132E08B4.htm").unwrap().model.unwrap(), "snom-x");
+        assert_eq!(captured("{mac}.cfg", "0004132e08b4.cfgx"), None);
+        assert_eq!(captured("{mac}.cfg", "0004132e08bß.cfg"), None);
+        assert_eq!(captured("cfg.xml", "cfg.xml"), Some(Captured::default()));
+    }
+
+    #[test]
+    fn a_file_name_cannot_lead_out_of_the_tree() {
+        for name in ["", "/etc/passwd", "../{mac}", "a//b", "{mac", "{serial}"] {
+            assert!(name.parse::<FileName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_exact_model_stands_before_a_pattern_and_a_longer_pattern_before_a_shorter() {
+        let spec = Spec::read(
+            "{vendor: Acme, files: [], formats: {}, announce: {url: '{base}'},\n\
+             models: {X*: {lines: 1}, X5*: {lines: 2}, X52: {lines: 3, aliases: [OLD]}}}",
+        )
+        .unwrap();
+        for (designation, lines) in [("X1", 1), ("x51", 2), ("X52", 3), ("old", 3)] {
+            assert_eq!(spec.model(designation).unwrap().1.lines, lines, "{designation}");
+        }
+        assert!(spec.model("Y").is_none());
+    }
+
+    #[test]
+    fn a_vendor_yaml_that_contradicts_itself_is_refused_in_words() {
+        let error = Spec::read("{vendor: Acme, files: [{name: '{mac}.cfg', template: a.cfg.j2}], formats: {}, announce: {url: '{base}'}}")
+            .unwrap_err();
+        assert!(error.to_string().contains("there is no format \"cfg\""), "{error}");
+    }
+}

@@ -1,0 +1,296 @@
+//! The template engine: one for all vendors, so that escaping, limits and site overrides are the same for every one of them.
+//!
+//! Only the host (and tests) build this; a library calls back through [`Render`].
+//!
+//! What a template author needs to know stands in `plugins/README.md`. In short: undefined names are errors; a line that prints
+//! `none` is left out; where a setting is written twice, the later line wins; values are escaped by the format of the template.
+
+mod escape;
+mod filters;
+mod lines;
+
+use std::{collections::BTreeMap, io};
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context, syntax::SyntaxConfig, value::Serde};
+use serde_json::Value;
+
+use crate::{
+    plugin::{Render, TemplateFailure},
+    spec::{Newline, Spec, extension},
+};
+
+/// A rendered file larger than this is a mistake in a template, and must not take the server's memory with it.
+const OUTPUT_LIMIT: usize = 4 << 20;
+/// Instructions a template may run: several hundred keys cost a few hundred thousand.
+const FUEL: u64 = 5_000_000;
+/// Deeper than any template of ours; stops one that includes itself.
+const RECURSION: usize = 64;
+
+/// A template file as the host found it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Relative to the vendor's template directory, with `/`.
+    pub name: String,
+    /// The path that a person would open.
+    pub shown: String,
+    pub text: String,
+    /// A site override of a shipped template. The shipped one stays within reach as `@shipped/NAME`.
+    pub is_override: bool,
+}
+
+/// All templates of one vendor, compiled.
+#[derive(Debug)]
+pub struct Templates {
+    environment: Environment<'static>,
+    /// Template name → the file it came from.
+    shown: BTreeMap<String, String>,
+    spec: Spec,
+}
+
+impl Templates {
+    /// Compiles everything, and reports everything that does not compile. Nothing half-compiled is ever handed out.
+    pub fn compile(spec: &Spec, sources: &[Source]) -> Result<Templates, Vec<TemplateFailure>> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION);
+        environment.set_auto_reload(false);
+        // Ranges and source excerpts, so that an error can name the expression that failed.
+        environment.set_debug(true);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .keep_trailing_newline(true)
+                .build()
+                .expect("the delimiters are the engine's own"),
+        );
+        let formats = spec.formats.clone();
+        environment.set_auto_escape_callback(move |name| {
+            match extension(name).and_then(|extension| formats.get(extension)) {
+                Some(format) => AutoEscape::Custom(escape::name(format.escape).into()),
+                // No declared format, no way to know what is safe: the formatter refuses to print anything.
+                None => AutoEscape::Custom("undeclared".into()),
+            }
+        });
+        environment.set_formatter(escape::write);
+        // A value that says of itself that it is safe is exactly what a generated password must not be.
+        environment.remove_filter("safe");
+        filters::add(&mut environment, spec);
+
+        let mut shown = BTreeMap::new();
+        let mut failures = Vec::new();
+        let mut add = |name: String, source: &Source| {
+            shown.insert(name.clone(), source.shown.clone());
+            if let Err(error) = environment.add_template_owned(name, source.text.clone()) {
+                failures.push(failure(&error, &source.shown, &source.text));
+            }
+        };
+        for source in sources.iter().filter(|source| !source.is_override) {
+            add(format!("@shipped/{}", source.name), source);
+            if !sources.iter().any(|other| other.is_override && other.name == source.name) {
+                add(source.name.clone(), source);
+            }
+        }
+        for source in sources.iter().filter(|source| source.is_override) {
+            add(source.name.clone(), source);
+        }
+        // The same text was compiled under two names; one complaint is enough.
+        failures.dedup();
+        if failures.is_empty() { Ok(Templates { environment, shown, spec: spec.clone() }) } else { Err(failures) }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.shown.keys().map(String::as_str)
+    }
+
+    fn failure(&self, error: &minijinja::Error, asked: &str) -> TemplateFailure {
+        // The innermost cause is where the mistake is; what lies around it is only who included whom.
+        let mut cause = error;
+        while let Some(inner) = std::error::Error::source(cause).and_then(|inner| inner.downcast_ref::<minijinja::Error>()) {
+            cause = inner;
+        }
+        let name = cause.name().unwrap_or(asked);
+        let shown = self.shown.get(name).map_or(name, String::as_str);
+        failure(cause, shown, cause.template_source().unwrap_or_default())
+    }
+}
+
+impl Render for Templates {
+    fn render(&self, template: &str, variables: &Value) -> Result<String, TemplateFailure> {
+        let missing = |name: &str| TemplateFailure {
+            template: name.to_owned(),
+            line: 0,
+            message: format!("there is no template \"{name}\" for {}", self.spec.vendor),
+        };
+        if !self.shown.contains_key(template) {
+            return Err(missing(template));
+        }
+        let compiled = self.environment.get_template(template).map_err(|error| self.failure(&error, template))?;
+        let mut output = Capped(Vec::new());
+        let variables = context! { ..Serde(variables) };
+        compiled.render_captured_to(variables, &mut output).map_err(|error| {
+            if output_overflowed(&error) {
+                return TemplateFailure {
+                    template: self.shown[template].clone(),
+                    line: 0,
+                    message: format!("the file grows past {} MiB", OUTPUT_LIMIT >> 20),
+                };
+            }
+            self.failure(&error, template)
+        })?;
+        let text = String::from_utf8(output.0).expect("the engine writes text");
+        let format = self.spec.format_of(template);
+        let text = lines::settle(&text, format.and_then(|format| format.setting.as_ref()));
+        Ok(match format.map(|format| format.newline) {
+            Some(Newline::Crlf) => text.replace('\n', "\r\n"),
+            _ => text,
+        })
+    }
+}
+
+/// The message a person can act on: what, where, and which expression.
+fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailure {
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let expression = error
+        .range()
+        .and_then(|range| source.get(range))
+        .map(str::trim)
+        .filter(|expression| !expression.is_empty() && expression.len() <= 80 && !expression.contains('\n'))
+        .map(|expression| format!(" in \"{expression}\""))
+        .unwrap_or_default();
+    let kind = error.kind();
+    let what = if matches!(kind, minijinja::ErrorKind::UndefinedError) { "undefined value".to_owned() } else { what };
+    TemplateFailure { template: shown.to_owned(), line: error.line().unwrap_or(0), message: format!("{what}{expression}") }
+}
+
+struct Capped(Vec<u8>);
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_LIMIT {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn output_overflowed(error: &minijinja::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::FileTooLarge) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SPEC: &str = "
+vendor: Acme
+files: [{name: '{mac}.cfg', template: device.cfg.j2}]
+formats:
+  cfg: {escape: line, content_type: text/plain, newline: crlf, setting: '^([^=]+?) *='}
+  xml: {escape: xml, content_type: text/xml}
+  q: {escape: quoted, content_type: text/plain}
+  p: {escape: percent, content_type: text/plain}
+announce: {url: '{base}'}
+tables: {transport: {udp: 0, tls: 2}}
+";
+
+    fn source(name: &str, text: &str) -> Source {
+        Source { name: name.into(), shown: format!("templates/acme/{name}"), text: text.into(), is_override: false }
+    }
+
+    fn render(name: &str, text: &str, variables: Value) -> Result<String, TemplateFailure> {
+        Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap().render(name, &variables)
+    }
+
+    #[test]
+    fn a_line_that_prints_none_is_left_out_and_a_later_setting_wins() {
+        let text = "a = {{ x }}\nb = {{ y }}\n# a = comment\na = {{ z }}\n";
+        assert_eq!(render("device.cfg.j2", text, json!({"x": 1, "y": null, "z": true})).unwrap(), "# a = comment\r\na = 1\r\n");
+    }
+
+    #[test]
+    fn an_undefined_name_is_an_error_that_names_it_and_its_line() {
+        let failure = render("device.cfg.j2", "a = 1\nb = {{ phone.lnies }}\n", json!({"phone": {}})).unwrap_err();
+        assert_eq!((failure.line, failure.template.as_str()), (2, "templates/acme/device.cfg.j2"));
+        assert!(failure.message.contains("undefined value") && failure.message.contains("phone.lnies"), "{failure}");
+    }
+
+    #[test]
+    fn hostile_values_stay_in_their_field_or_are_refused_by_name() {
+        let hostile = "<&>\"';#=%\\ä";
+        let value = json!({ "line": {"password": hostile} });
+        assert_eq!(render("a.cfg.j2", "p = {{ line.password }}\n", value.clone()).unwrap(), format!("p = {hostile}\r\n"));
+        assert_eq!(
+            render("a.xml.j2", "<p>{{ line.password }}</p>\n", value.clone()).unwrap(),
+            "<p>&lt;&amp;&gt;&quot;&#39;;#=%\\ä</p>\n"
+        );
+        assert_eq!(render("a.p.j2", "{{ line.password }}", value.clone()).unwrap(), "%3C%26%3E%22%27%3B%23%3D%25%5C%C3%A4");
+        let failure = render("a.q.j2", "P=\"{{ line.password }}\"\n", value).unwrap_err();
+        assert!(failure.message.contains("line.password") && failure.message.contains("double quote"), "{failure}");
+        for control in ["a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
+            let failure = render("a.cfg.j2", "\np = {{ line.password }}\n", json!({"line": {"password": control}})).unwrap_err();
+            assert_eq!(failure.line, 2);
+            assert!(failure.message.contains("line.password"), "{failure}");
+            assert!(!failure.message.contains(control), "an error must not print the value: it may be a password");
+        }
+        assert_eq!(render("a.xml.j2", "{{ x }}", json!({"x": "a\r\n\tb"})).unwrap(), "a&#13;&#10;&#9;b");
+        assert!(render("a.xml.j2", "{{ x }}", json!({"x": "a\u{1}b"})).is_err());
+        assert!(render("a.cfg.j2", "{{ x }}", json!({"x": " a"})).is_err(), "a blank at the edge would be lost");
+    }
+
+    #[test]
+    fn the_filter_that_marks_values_safe_is_gone() {
+        assert!(render("a.xml.j2", "{{ x|safe }}", json!({"x": "<b>"})).is_err());
+    }
+
+    #[test]
+    fn words_come_from_the_vendors_tables() {
+        let text = "t = {{ x | table('transport') }}\n";
+        assert_eq!(render("a.cfg.j2", text, json!({"x": "tls"})).unwrap(), "t = 2\r\n");
+        assert_eq!(render("a.cfg.j2", text, json!({"x": null})).unwrap(), "");
+        let failure = render("a.cfg.j2", text, json!({"x": "dns"})).unwrap_err();
+        assert!(failure.message.contains("\"dns\"") && failure.message.contains("transport"), "{failure}");
+    }
+
+    #[test]
+    fn a_template_cannot_run_or_grow_without_end() {
+        assert!(render("a.cfg.j2", "{% for a in range(90000) %}{% for b in range(90000) %}x{% endfor %}{% endfor %}", json!({})).is_err());
+        let failure = render("a.cfg.j2", "{{ 'x' * 9000000 }}", json!({})).unwrap_err();
+        assert!(failure.message.contains("4 MiB"), "{failure}");
+        assert!(render("a.cfg.j2", "{% include 'a.cfg.j2' %}", json!({})).is_err());
+    }
+
+    #[test]
+    fn an_override_can_extend_what_it_overrides() {
+        let spec = Spec::read(SPEC).unwrap();
+        let shipped = source("a.cfg.j2", "a = 1\n{% block more %}\nb = 2\n{% endblock %}\n");
+        let site = Source {
+            is_override: true,
+            ..source("a.cfg.j2", "{% extends '@shipped/a.cfg.j2' %}{% block more %}{{ super() }}c = 3\n{% endblock %}")
+        };
+        let templates = Templates::compile(&spec, &[shipped, site]).unwrap();
+        assert_eq!(templates.render("a.cfg.j2", &json!({})).unwrap(), "a = 1\r\nb = 2\r\nc = 3\r\n");
+    }
+
+    #[test]
+    fn what_does_not_compile_is_reported_with_file_and_line() {
+        let failures = Templates::compile(&Spec::read(SPEC).unwrap(), &[source("a.cfg.j2", "a\n{% if %}\n")]).unwrap_err();
+        assert_eq!(failures.len(), 1);
+        assert_eq!((failures[0].line, failures[0].template.as_str()), (2, "templates/acme/a.cfg.j2"));
+    }
+}
