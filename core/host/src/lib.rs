@@ -1,1 +1,20 @@
 //! Plugins in service: data folders and libraries, their templates, and the calls into them.
+//!
+//! Whoever comes from outside asks the [`Shelf`]: whose phone is this, whose file is that, render it. How a vendor is found on disk is
+//! [`discover`]'s business, how a library is made safe to open [`staging`]'s, how it is called [`library`]'s (the only unsafe code) and
+//! [`service`]'s. Nothing here knows a socket, a profile or the name of a vendor.
+
+mod discover;
+mod library;
+mod problem;
+mod service;
+mod shelf;
+mod staging;
+mod trial;
+
+pub use discover::Places;
+pub use library::{OpenError, probe};
+pub use problem::Problem;
+pub use service::{CallError, InService, Limits};
+pub use shelf::{Choice, Route, Shelf, Unplaced};
+pub use staging::Prober;

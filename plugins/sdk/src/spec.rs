@@ -449,18 +449,16 @@ impl Spec {
         self.vendor.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
     }
 
-    /// The best reason to take this phone for one of ours.
-    pub fn evidence(&self, identity: &Identity) -> Option<Evidence> {
-        if let Some(vendor) = &identity.vendor
-            && self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor))
-        {
-            return Some(Evidence::Announced(vendor.clone()));
+    /// Everything that speaks for this phone being one of ours.
+    pub fn evidence(&self, identity: &Identity) -> Evidence {
+        let named = |vendor: &&String| self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor));
+        let oui = identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits()));
+        let agent = identity.user_agent.as_ref().filter(|agent| self.identify(agent).is_some());
+        Evidence {
+            announced: identity.vendor.as_ref().filter(named).cloned(),
+            oui: oui.map(ToString::to_string),
+            user_agent: agent.cloned(),
         }
-        if let Some(oui) = identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits())) {
-            return Some(Evidence::Oui { digits: oui.digits(), prefix: oui.to_string() });
-        }
-        let user_agent = identity.user_agent.as_ref()?;
-        self.identify(user_agent).map(|_| Evidence::UserAgent(user_agent.clone()))
     }
 
     /// Reads a User-Agent in the vendor's own manner.

@@ -1,0 +1,268 @@
+//! A plugin in service: the calls into it, and what keeps a bad one from hurting anybody else.
+//!
+//! Data is answered on the spot. A library is called on a worker of its own with a deadline: one that stalls costs the request that
+//! called it, and the worker until it comes back. When all of its workers are stuck, the library is refused without a call, so that
+//! a hopeless one costs nothing more.
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use provost_plugin::{
+    Announced, Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Secret, Spec, abi, announce_by_data, complaints_by_data,
+    spec::FileSpec, templates::Templates,
+};
+
+use crate::library::{Instance, Reply};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long one call into a library may take.
+    pub deadline: Duration,
+    /// Workers that one library may have.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        // A render takes well under a millisecond. Two seconds is what a phone that waits for a TFTP packet still forgives.
+        Limits { deadline: Duration::from_secs(2), workers: 16 }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error("the plugin panicked: {0}")]
+    Panicked(String),
+    #[error("the plugin did not answer within {} s", .0.as_secs_f32())]
+    Overran(Duration),
+    #[error("all {0} workers of the plugin are stuck in calls that never came back; mend or replace the library")]
+    Stuck(usize),
+    #[error("the plugin's answer makes no sense: {0}")]
+    Nonsense(String),
+}
+
+/// One vendor in service.
+pub struct InService {
+    pub id: String,
+    pub spec: Arc<Spec>,
+    pub templates: Arc<Templates>,
+    /// The folder or library it came from.
+    pub origin: PathBuf,
+    /// Version of the library, if it has one.
+    pub version: Option<String>,
+    /// When the newest of its files changed.
+    pub modified: SystemTime,
+    pub(crate) fingerprint: String,
+    code: Code,
+}
+
+enum Code {
+    Data,
+    Library(Arc<Workers>),
+}
+
+/// The trait's defaults over a spec, for vendors that are data alone.
+struct ByData<'a>(&'a Spec);
+
+impl Plugin for ByData<'_> {
+    fn spec(&self) -> &Spec {
+        self.0
+    }
+}
+
+impl InService {
+    pub(crate) fn data(spec: Spec, templates: Templates, origin: PathBuf, modified: SystemTime, fingerprint: String) -> InService {
+        InService {
+            id: spec.id(),
+            spec: Arc::new(spec),
+            templates: Arc::new(templates),
+            origin,
+            version: None,
+            modified,
+            fingerprint,
+            code: Code::Data,
+        }
+    }
+
+    pub(crate) fn with_library(self, instance: Instance, version: String, limits: Limits) -> InService {
+        InService { version: Some(version), code: Code::Library(Workers::new(instance, limits)), ..self }
+    }
+
+    pub fn is_library(&self) -> bool {
+        matches!(self.code, Code::Library(_))
+    }
+
+    /// The URL for the NOTIFY. Blocks while a library answers, up to the deadline.
+    pub fn announce(&self, announced: &Announced) -> Result<String, CallError> {
+        match &self.code {
+            Code::Data => Ok(announce_by_data(&self.spec, announced)?),
+            Code::Library(workers) => match workers.ask(abi::Request::Announce(announced.clone()), &self.templates)? {
+                Some(bytes) => Ok(read::<abi::Url>(&bytes)?.url),
+                None => Ok(announce_by_data(&self.spec, announced)?),
+            },
+        }
+    }
+
+    /// The bytes of the `index`-th file of the spec. Blocks while a library answers, up to the deadline.
+    pub fn render(&self, index: usize, phone: &Phone) -> Result<RenderedFile, CallError> {
+        let file: &FileSpec = &self.spec.files[index];
+        let by_data = || Ok(ByData(&self.spec).render(file, phone, &*self.templates)?);
+        match &self.code {
+            Code::Data => by_data(),
+            Code::Library(workers) => {
+                let request = abi::Request::Render {
+                    file: index,
+                    name: file.name.to_string(),
+                    template: file.template.clone(),
+                    phone: phone.clone(),
+                };
+                match workers.ask(request, &self.templates)? {
+                    Some(bytes) => read::<abi::Rendered>(&bytes)?
+                        .into_file()
+                        .ok_or_else(|| CallError::Nonsense("a rendered file with neither text nor bytes".into())),
+                    None => by_data(),
+                }
+            }
+        }
+    }
+
+    /// What `phone` asks for in vain.
+    pub fn complaints(&self, phone: &Phone) -> Result<Vec<Complaint>, CallError> {
+        match &self.code {
+            Code::Data => Ok(complaints_by_data(&self.spec, phone)),
+            Code::Library(workers) => match workers.ask(abi::Request::Complaints { phone: phone.clone() }, &self.templates)? {
+                Some(bytes) => read(&bytes),
+                None => Ok(complaints_by_data(&self.spec, phone)),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for InService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InService").field("id", &self.id).field("origin", &self.origin).field("library", &self.is_library()).finish()
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
+    // serde_json's messages quote at most a token of the input; what a plugin answers may hold a password all the same.
+    serde_json::from_slice(bytes).map_err(|error| CallError::Nonsense(format!("not the JSON that was asked for (line {}, column {})", error.line(), error.column())))
+}
+
+type Job = Box<dyn FnOnce(&Instance) + Send>;
+
+/// The threads on which one library is called. They are made as they are needed, and end with the plugin.
+struct Workers {
+    instance: Arc<Instance>,
+    limits: Limits,
+    jobs: mpsc::Sender<Job>,
+    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    alive: Arc<AtomicUsize>,
+    /// Workers with nothing to do, less jobs that nobody has taken yet.
+    idle: Arc<AtomicIsize>,
+    /// Calls whose deadline has passed and which have not come back.
+    overdue: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    fn new(instance: Instance, limits: Limits) -> Arc<Workers> {
+        let (jobs, queue) = mpsc::channel();
+        Arc::new(Workers {
+            instance: Arc::new(instance),
+            limits,
+            jobs,
+            queue: Arc::new(Mutex::new(queue)),
+            alive: Arc::default(),
+            idle: Arc::default(),
+            overdue: Arc::default(),
+        })
+    }
+
+    /// The answer, or nothing where the library leaves it to the data.
+    fn ask(&self, request: abi::Request, templates: &Arc<Templates>) -> Result<Option<Vec<u8>>, CallError> {
+        // The library gets the passwords in the clear, for it has to write them.
+        let request = Secret::exposed(|| serde_json::to_vec(&request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
+        let (answer, answered) = mpsc::sync_channel(1);
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let job: Job = {
+            let (templates, abandoned, overdue) = (Arc::clone(templates), Arc::clone(&abandoned), Arc::clone(&self.overdue));
+            Box::new(move |instance| {
+                if abandoned.load(Ordering::Acquire) {
+                    // Its deadline passed while it was waiting its turn.
+                    overdue.fetch_sub(1, Ordering::AcqRel);
+                    return;
+                }
+                let reply = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates as &dyn Render)));
+                let reply = reply.unwrap_or_else(|_| Reply::Panicked("in the host, while the plugin was called".into()));
+                if answer.send(reply).is_err() {
+                    overdue.fetch_sub(1, Ordering::AcqRel);
+                }
+            })
+        };
+        self.staff()?;
+        self.jobs.send(job).map_err(|_| CallError::Stuck(self.limits.workers))?;
+        match answered.recv_timeout(self.limits.deadline) {
+            Ok(Reply::Answer(bytes)) => Ok(Some(bytes)),
+            Ok(Reply::ByData) => Ok(None),
+            Ok(Reply::Failed(bytes)) => Err(match serde_json::from_slice(&bytes) {
+                Ok(error) => CallError::Plugin(error),
+                Err(_) => CallError::Nonsense("an error that cannot be read".into()),
+            }),
+            Ok(Reply::Panicked(message)) => Err(CallError::Panicked(message)),
+            Ok(Reply::Nonsense(what)) => Err(CallError::Nonsense(what)),
+            Err(_) => {
+                // Counted before the receiver goes, so that the late answer finds its own entry to take back.
+                self.overdue.fetch_add(1, Ordering::AcqRel);
+                abandoned.store(true, Ordering::Release);
+                Err(CallError::Overran(self.limits.deadline))
+            }
+        }
+    }
+
+    /// Sees to it that somebody takes the next job at once, or says that nobody ever will.
+    fn staff(&self) -> Result<(), CallError> {
+        if self.idle.fetch_sub(1, Ordering::AcqRel) > 0 {
+            return Ok(());
+        }
+        if self.alive.fetch_add(1, Ordering::AcqRel) >= self.limits.workers {
+            self.alive.fetch_sub(1, Ordering::AcqRel);
+            // Busy is not stuck: then the job waits its turn within its own deadline.
+            if self.overdue.load(Ordering::Acquire) < self.limits.workers {
+                return Ok(());
+            }
+            self.idle.fetch_add(1, Ordering::AcqRel);
+            return Err(CallError::Stuck(self.limits.workers));
+        }
+        let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
+        let (alive, idle) = (Arc::clone(&self.alive), Arc::clone(&self.idle));
+        let started = thread::Builder::new().name("plugin".into()).stack_size(2 << 20).spawn(move || {
+            loop {
+                idle.fetch_add(1, Ordering::AcqRel);
+                let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                match job {
+                    Ok(job) => job(&instance),
+                    // The plugin was replaced: its sender is gone.
+                    Err(_) => break,
+                }
+            }
+            alive.fetch_sub(1, Ordering::AcqRel);
+        });
+        started.map(drop).map_err(|error| {
+            self.alive.fetch_sub(1, Ordering::AcqRel);
+            self.idle.fetch_add(1, Ordering::AcqRel);
+            CallError::Nonsense(format!("no thread can be had to call it: {error}"))
+        })
+    }
+}
