@@ -1,1 +1,183 @@
-fn main() {}
+//! The program. Reads words and settings, calls the crate that does the work, prints what came of it.
+
+mod args;
+mod plugin;
+mod render;
+mod serve;
+mod simulate;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::{Command as Process, ExitCode, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use args::{Cli, Command, PluginCommand, SchemaOf, SettingsArgs};
+use clap::{CommandFactory, Parser};
+use provost_host::{Limits, Prober};
+use provost_server::{
+    check::check,
+    settings::{LogFormat, Settings, SettingsFile},
+    world::Severity,
+};
+
+/// The settings are no good: the exit code that sysexits.h calls EX_CONFIG.
+const EX_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Whoever reads our output may have gone away (`provost … | head`): that is no failure of ours.
+            let gone = error.chain().any(|cause| {
+                cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+            });
+            if gone {
+                return ExitCode::SUCCESS;
+            }
+            let _ = writeln!(std::io::stderr(), "provost: {error:#}");
+            if error.is::<provost_server::settings::SettingsError>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match cli.command {
+        Command::Serve(words) => serve::serve(&cli.settings, &words),
+        Command::Check { json } => {
+            let settings = settings(&cli.settings)?;
+            log(&settings, "warn")?;
+            let (world, findings) = check(settings, Limits::default(), Some(&prober()?));
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+            if json {
+                let summary = serde_json::json!({
+                    "ok": errors == 0, "devices": world.fleet.len(), "vendors": world.shelf.plugins().count(), "findings": findings,
+                });
+                writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;
+            } else {
+                for finding in &findings {
+                    writeln!(out, "{finding}")?;
+                }
+                let warnings = findings.len() - errors;
+                writeln!(out, "{} devices, {} vendors: {errors} errors, {warnings} warnings", world.fleet.len(), world.shelf.plugins().count())?;
+            }
+            Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Render(words) => render::render(settings(&cli.settings)?, &words, &mut out),
+        Command::Explain(words) => render::explain(settings(&cli.settings)?, &words, &mut out),
+        Command::Simulate(words) => {
+            drop(out);
+            simulate::simulate(settings(&cli.settings)?, &words)
+        }
+        Command::Plugin(PluginCommand::List { json }) => plugin::list(settings(&cli.settings)?, json, &mut out),
+        Command::Plugin(PluginCommand::Probe { library }) => {
+            let version = provost_host::probe(&library)?;
+            writeln!(out, "{version}")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema { of } => {
+            let schema = match of {
+                SchemaOf::Profile => provost_fleet::schema(),
+                SchemaOf::Settings => provost_server::settings::schema(),
+                SchemaOf::Vendor => provost_plugin::spec::schema(),
+            };
+            writeln!(out, "{}", serde_json::to_string_pretty(&schema)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "provost", &mut out);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { directory } => {
+            std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            clap_mangen::generate_to(Cli::command(), &directory).with_context(|| format!("cannot write man pages to {}", directory.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The settings file that applies, if any: the one that was named, or `provost.yaml` where we stand.
+fn settings_file(words: &SettingsArgs) -> Option<PathBuf> {
+    words.settings.clone().or_else(|| Some(PathBuf::from("provost.yaml")).filter(|path| path.is_file()))
+}
+
+fn settings(words: &SettingsArgs) -> Result<Settings> {
+    settings_with(words, |_| {})
+}
+
+fn settings_with(words: &SettingsArgs, more: impl FnOnce(&mut SettingsFile)) -> Result<Settings> {
+    let file = settings_file(words);
+    let mut written = file.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+    words.lay_over(&mut written);
+    more(&mut written);
+    Ok(written.settle(file.as_deref())?)
+}
+
+/// Starts the log on standard error, so that what a command prints can be piped.
+fn log(settings: &Settings, usually: &str) -> Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let level = settings.log.level.as_deref().unwrap_or(usually);
+    let filter = EnvFilter::try_new(level).with_context(|| format!("cannot read the log level \"{level}\""))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match settings.log.format {
+        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Tries a staged library in a process of its own: this program again, which may crash or hang without harm.
+fn prober() -> Result<Prober> {
+    let program = std::env::current_exe().context("cannot find this program on disk, which is needed to try plugins")?;
+    Ok(Arc::new(move |library: &Path| {
+        let mut child = Process::new(&program)
+            .args(["plugin", "probe"])
+            .arg(library)
+            .env_remove("PROVOST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start it: {error}"))?;
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    let mut said = String::new();
+                    if let Some(stderr) = child.stderr.take() {
+                        let _ = std::io::Read::take(stderr, 2000).read_to_string_lossy(&mut said);
+                    }
+                    let said = said.trim().trim_start_matches("provost: ");
+                    return Err(if said.is_empty() { format!("it ended with {status}") } else { said.to_owned() });
+                }
+                Ok(None) if Instant::now() > until => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err("it did not end within 10 s".into());
+                }
+                // The only wait in the program that polls: a child has no descriptor to wait on without more machinery than it is worth.
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                Err(error) => return Err(format!("cannot wait for it: {error}")),
+            }
+        }
+    }))
+}
+
+trait ReadLossy {
+    fn read_to_string_lossy(self, text: &mut String) -> std::io::Result<()>;
+}
+
+impl<R: std::io::Read> ReadLossy for R {
+    fn read_to_string_lossy(mut self, text: &mut String) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes)?;
+        text.push_str(&String::from_utf8_lossy(&bytes));
+        Ok(())
+    }
+}

@@ -63,18 +63,20 @@ impl FileChunks {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        if self.reading.is_none() {
-            let Some(mut file) = self.file.take() else {
-                return Poll::Ready(Some(Err(io::Error::other("the file is lost"))));
-            };
-            let want = self.left.min(CHUNK);
-            self.reading = Some(self.runtime.spawn_blocking(move || {
-                let mut chunk = Vec::with_capacity(want as usize);
-                let read = (&mut file).take(want).read_to_end(&mut chunk);
-                (file, read.map(|_| Bytes::from(chunk)))
-            }));
-        }
-        let Some(reading) = &mut self.reading else { unreachable!("a read was begun just above") };
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => {
+                let Some(mut file) = self.file.take() else {
+                    return Poll::Ready(Some(Err(io::Error::other("the file is lost"))));
+                };
+                let want = self.left.min(CHUNK);
+                self.reading.insert(self.runtime.spawn_blocking(move || {
+                    let mut chunk = Vec::with_capacity(want as usize);
+                    let read = (&mut file).take(want).read_to_end(&mut chunk);
+                    (file, read.map(|_| Bytes::from(chunk)))
+                }))
+            }
+        };
         let done = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
         let chunk = done.map_err(io::Error::other).and_then(|(file, chunk)| {
@@ -91,5 +93,30 @@ impl FileChunks {
             }
             Err(error) => Err(error),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_becomes_shorter_does_not_end_as_if_it_were_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 * CHUNK + 1).unwrap();
+        let (mut chunks, _) = FileChunks::open(file.path().to_owned()).await.unwrap();
+        assert_eq!(poll_fn(|cx| chunks.poll_chunk(cx)).await.unwrap().unwrap().len() as u64, CHUNK);
+        file.as_file().set_len(2 * CHUNK).unwrap();
+        assert_eq!(poll_fn(|cx| chunks.poll_chunk(cx)).await.unwrap().unwrap().len() as u64, CHUNK);
+        let end = poll_fn(|cx| chunks.poll_chunk(cx)).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_not_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(FileChunks::open(dir.path().to_owned()).await.is_err());
     }
 }

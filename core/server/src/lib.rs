@@ -1,5 +1,21 @@
 //! The doors (PnP, HTTP, TFTP) and the desk behind them.
+//!
+//! `pnp`, [`http`] and [`tftp`] turn bytes into requests; [`dispatch`] answers them from a snapshot of profiles and plugins;
+//! [`reload`] replaces that snapshot when something on disk changed; [`run`] puts it all together.
 
+mod assets;
+pub mod check;
+mod chunks;
+pub mod dispatch;
+pub mod explain;
 pub mod http;
+pub mod limits;
+pub mod pnp;
+pub mod reload;
 pub mod request;
+pub mod run;
+pub mod settings;
+mod slots;
+mod socket;
 pub mod tftp;
+pub mod world;

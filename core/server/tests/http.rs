@@ -8,7 +8,7 @@ use std::{
     process::Command,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use provost_server::{
@@ -464,7 +464,7 @@ fn who_never_reads_loses_the_connection() {
     let mut deaf = door.connect();
     deaf.write_all(b"GET /asset-large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     // It holds the only place there is, so its end shows in another's being served.
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let mut other = door.connect();
         other.write_all(b"GET /phone.xml HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -534,10 +534,14 @@ fn an_answer_under_way_is_finished_when_the_door_closes() {
     door.stop.send(true).unwrap();
     assert_eq!(idle.read(&mut [0; 10]).unwrap(), 0, "an idle connection is closed at once");
     assert_eq!(silent.read(&mut [0; 10]).unwrap(), 0, "and so is one that never asked");
-    assert!(TcpStream::connect(door.address).is_err(), "nobody new gets in");
+    // Not always at once: a curl that another test is just starting holds every descriptor of ours until it is executed.
+    let begun = Instant::now();
+    while TcpStream::connect(door.address).is_ok() {
+        assert!(begun.elapsed() < FAR, "somebody new gets in");
+    }
     door.desk.may_end.add_permits(1);
-    let answer = read_answer(&mut busy);
-    assert_eq!((answer.text(), answer.header("connection")), (CONFIG, Some("close")));
+    assert_eq!(read_answer(&mut busy).text(), CONFIG);
+    assert_eq!(busy.read(&mut [0; 10]).unwrap(), 0, "and then that connection is closed, too");
     door.ended();
 }
 

@@ -1,13 +1,13 @@
 //! Writes what goes to phones: the 200 to a SUBSCRIBE, the NOTIFY that follows it, and NOTIFYs nobody asked for.
 //!
-//! Everything is built as `rsip::Request` or `rsip::Response` and passes [`seal`], which is the only place where bytes
-//! are made: rsip prints header values unchecked, forgets Content-Length, and puts the body through lossy UTF-8.
-//! Addresses, tags, branches and times come from the caller.
+//! Everything is built of rsip's headers and passes `seal`, which is the only place where bytes are made: rsip prints
+//! header values unchecked, does not count the body, and puts it through lossy UTF-8. Addresses, tags and branches come
+//! from the caller.
 
 use std::net::SocketAddr;
 
 use rsip::headers::{
-    Allow, CSeq, CallId, Contact, ContentLength, ContentType, Event, Expires, From, MaxForwards, Server,
+    Allow, CSeq, CallId, Contact, ContentLength, ContentType, Event, Expires, From as FromHeader, MaxForwards, Server,
     SubscriptionState, Supported, To, UserAgent, Via,
 };
 use rsip::{Header, Headers, Method};
@@ -91,7 +91,7 @@ pub fn ok(subscribe: &Subscribe, reply: &Reply<'_>) -> Result<Vec<u8>, Unsendabl
         let value = if index == 0 { text(&via::fill(&via.0, &subscribe.via, reply.source)) } else { text(&via.0) };
         headers.push(Via::from(value).into());
     }
-    headers.push(From::from(text(&echo.from.0)).into());
+    headers.push(FromHeader::from(text(&echo.from.0)).into());
     headers.push(To::from(with_our_tag(subscribe, reply.tag)?).into());
     headers.push(CallId::from(text(&echo.call_id.0)).into());
     headers.push(CSeq::from(text(&echo.cseq.0)).into());
@@ -114,7 +114,7 @@ pub fn notify(subscribe: &Subscribe, reply: &Reply<'_>, notify: &Notify<'_>) -> 
     headers.push(MaxForwards::from(70).into());
     headers.push(Contact::from(format!("<{}>", Uri::at(reply.local))).into());
     headers.push(To::from(text(&echo.from.0)).into());
-    headers.push(From::from(with_our_tag(subscribe, reply.tag)?).into());
+    headers.push(FromHeader::from(with_our_tag(subscribe, reply.tag)?).into());
     headers.push(CallId::from(text(&echo.call_id.0)).into());
     headers.push(our_cseq(notify.cseq));
     carry_url(&mut headers, reply.product, text(&echo.event.0));
@@ -134,7 +134,7 @@ pub fn check_sync(message: &Unsolicited<'_>, event: &str) -> Result<Vec<u8>, Uns
     let mut headers = unsolicited(message)?;
     headers.push(UserAgent::from(text(message.product.as_bytes())).into());
     headers.push(Event::from(event_text(event)?).into());
-    // Every NOTIFY has one (RFC 6665 §4.1.3), even where no subscription was.
+    // Every NOTIFY has one (RFC 6665), even where no subscription was.
     headers.push(SubscriptionState::from("terminated").into());
     request(message.target, headers, Vec::new())
 }
@@ -150,7 +150,7 @@ fn unsolicited(message: &Unsolicited<'_>) -> Result<Headers, Unsendable> {
     headers.push(MaxForwards::from(70).into());
     headers.push(Contact::from(format!("<{us}>")).into());
     headers.push(To::from(format!("<{}>", text(message.target.target()))).into());
-    headers.push(From::from(format!("<{from}>;tag={}", token("From", message.tag)?)).into());
+    headers.push(FromHeader::from(format!("<{from}>;tag={}", token("From", message.tag)?)).into());
     headers.push(CallId::from(text(message.call_id.as_bytes())).into());
     headers.push(our_cseq(message.cseq));
     Ok(headers)
@@ -176,18 +176,13 @@ fn with_our_tag(subscribe: &Subscribe, tag: &str) -> Result<String, Unsendable> 
 }
 
 fn our_via(local: SocketAddr, branch: &str) -> Result<Header, Unsendable> {
-    let sent_by = rsip::HostWithPort {
-        host: rsip::Host::from(bracketed(local.ip()).as_str()),
-        port: Some(local.port().into()),
-    };
+    let sent_by =
+        rsip::HostWithPort { host: rsip::Host::from(bracketed(local.ip()).as_str()), port: Some(local.port().into()) };
     let via = rsip::typed::Via {
         version: rsip::Version::V2,
         transport: rsip::Transport::Udp,
         uri: sent_by.into(),
-        params: vec![
-            rsip::Param::Branch(token("Via", branch)?.into()),
-            rsip::Param::Other("rport".into(), None),
-        ],
+        params: vec![rsip::Param::Branch(token("Via", branch)?.into()), rsip::Param::Other("rport".into(), None)],
     };
     Ok(via.into())
 }
@@ -212,14 +207,9 @@ fn url_body(url: &str) -> Result<Vec<u8>, Unsendable> {
     Ok(url.as_bytes().to_vec())
 }
 
+/// The URI goes into the request line as the phone wrote it, and not by way of `rsip::Uri`, which prints it anew.
 fn request(target: &Uri, headers: Headers, body: Vec<u8>) -> Result<Vec<u8>, Unsendable> {
-    let uri = target.to_rsip_target();
-    let request = rsip::Request { method: Method::Notify, uri, version: rsip::Version::V2, headers, body };
-    let start = format!("{} {} {}", request.method, request.uri, request.version);
-    if start.matches(' ').count() != 2 {
-        return Err(Unsendable::of("start line"));
-    }
-    seal(start, request.headers, &request.body)
+    seal(format!("{} {} {}", Method::Notify, text(target.target()), rsip::Version::V2), headers, &body)
 }
 
 /// Makes the bytes, and lets nothing out that would read as more headers than were put in.

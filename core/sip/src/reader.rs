@@ -10,7 +10,7 @@ use crate::uri::number;
 /// The longest datagram that is read. The longest capture has 704 bytes.
 pub const MAX_DATAGRAM: usize = 8 * 1024;
 
-/// The most header lines that are read. The richest capture has 16.
+/// The most header lines that are read. The richest capture has 15.
 pub const MAX_HEADERS: usize = 128;
 
 /// Why a datagram is no SIP message for us. Each is worth a counter, and has a stable name for it.
@@ -382,6 +382,7 @@ mod tests {
             (b"X<> sip:h SIP/2.0\r\n\r\n", "bad-start-line"),
             (b"SIP/2.0 20 OK\r\n\r\n", "bad-start-line"),
             (b"SIP/2.0 999 OK\r\n\r\n", "bad-start-line"),
+            (b"SIP/2.0 0200 OK\r\n\r\n", "bad-start-line"),
             (b"SIP/2.0 +20 OK\r\n\r\n", "bad-start-line"),
             (b"SIP/2.0", "bad-start-line"),
             (b"X sip:h SIP/7.0\r\n\r\n", "other-version"),
@@ -417,8 +418,32 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_line_is_empty_with_any_number_of_carriage_returns() {
+        for end in ["\n", "\r\n", "\r\r\n"] {
+            let bytes = format!("X sip:h SIP/2.0{end}To: t{end}{end}body: 1");
+            let request = request(bytes.as_bytes());
+            assert_eq!((request.headers.len(), request.body), (1, b"body: 1".as_slice()), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn compact_names_stand_for_what_iana_registered() {
+        let registered = "a Accept-Contact, b Referred-By, c Content-Type, d Request-Disposition, e Content-Encoding, \
+            f From, i Call-ID, j Reject-Contact, k Supported, l Content-Length, m Contact, n Identity-Info, o Event, \
+            r Refer-To, s Subject, t To, u Allow-Events, v Via, x Session-Expires, y Identity";
+        for pair in registered.split(", ") {
+            let (short, long) = pair.split_once(' ').unwrap();
+            assert_eq!(expand(short), Some(long));
+            assert_eq!(expand(&short.to_uppercase()), Some(long));
+        }
+        let known = ('a'..='z').filter(|letter| expand(&letter.to_string()).is_some()).count();
+        assert_eq!((known, expand("to")), (20, None));
+    }
+
+    #[test]
     fn a_via_line_may_hold_several() {
-        let request = request(b"X sip:h SIP/2.0\r\nv: SIP/2.0/UDP a;x=\",\" , SIP/2.0/UDP b\r\nVia: SIP/2.0/UDP c\r\n\r\n");
+        let request =
+            request(b"X sip:h SIP/2.0\r\nv: SIP/2.0/UDP a;x=\",\" , SIP/2.0/UDP b\r\nVia: SIP/2.0/UDP c\r\n\r\n");
         let vias: Vec<_> = request.headers.vias().collect();
         assert_eq!(vias, [b"SIP/2.0/UDP a;x=\",\"".as_slice(), b"SIP/2.0/UDP b", b"SIP/2.0/UDP c"]);
         assert_eq!(request.headers.iter().next().map(|header| (header.spelling, header.name)), Some(("v", "Via")));

@@ -234,7 +234,10 @@ fn mac_at(text: &[u8]) -> Option<[u8; 6]> {
     let mut address = [0; 6];
     for (index, octet) in address.iter_mut().enumerate() {
         let at = index * stride;
-        if index > 0 && let Some(separator) = separator && text.get(at - 1) != Some(&separator) {
+        if index > 0
+            && let Some(separator) = separator
+            && text.get(at - 1) != Some(&separator)
+        {
             return None;
         }
         *octet = hex(*text.get(at)?)? << 4 | hex(*text.get(at + 1)?)?;
@@ -261,9 +264,17 @@ mod tests {
     #[test]
     fn a_labelled_mac_is_found_in_every_spelling() {
         for text in [
-            "MAC%3a0004132E08B4", "MAC%3A0004132E08B4", "mac%3a0004132e08b4", "MAC0004132e08b4", "MAC:0004132E08B4",
-            "MAC=0004132e08b4", "xMAC0004132E08B4;x=y", "mac mac0004132E08B4", "MAC:00-04-13-2E-08-B4",
-            "snomM700/03 (MAC=0004132E08B4; SER= 00000)", "MAC:00:04:13:2e:08:b4",
+            "MAC%3a0004132E08B4",
+            "MAC%3A0004132E08B4",
+            "mac%3a0004132e08b4",
+            "MAC0004132e08b4",
+            "MAC:0004132E08B4",
+            "MAC=0004132e08b4",
+            "xMAC0004132E08B4;x=y",
+            "mac mac0004132E08B4",
+            "MAC:00-04-13-2E-08-B4",
+            "Acme/03 (MAC=0004132E08B4; SER= 00000)",
+            "MAC:00:04:13:2e:08:b4",
         ] {
             assert_eq!(labelled_mac(text.as_bytes()), Some(MAC), "{text}");
         }
@@ -272,8 +283,18 @@ mod tests {
     #[test]
     fn what_is_no_mac_is_not_made_one() {
         for text in [
-            "", "MAC", "MAC%3a", "MAC0004132E08B", "MAC0004132E08B42", "MAC%3a0004132E08B4FF", "MAC0004132E08Bg",
-            "MAC 0004132E08B4", "MAC00:04:13-2E:08:B4", "MAC00:04132E08B4", "0004132E08B4", "M\u{c1}C0004132E08B4",
+            "",
+            "MAC",
+            "MAC%3a",
+            "MAC0004132E08B",
+            "MAC0004132E08B42",
+            "MAC%3a0004132E08B4FF",
+            "MAC0004132E08Bg",
+            "MAC 0004132E08B4",
+            "MAC00:04:13-2E:08:B4",
+            "MAC00:04132E08B4",
+            "0004132E08B4",
+            "M\u{c1}C0004132E08B4",
         ] {
             assert_eq!(labelled_mac(text.as_bytes()), None, "{text}");
         }
@@ -281,12 +302,18 @@ mod tests {
 
     #[test]
     fn a_bare_mac_must_stand_alone_and_belong_to_one_phone() {
-        for text in ["Acme X1 1.2.3 00:04:13:2e:08:b4", "Acme/1 (0004132E08B4)", "0004132E08B4", "a;00-04-13-2E-08-B4"] {
+        for text in ["Acme X1 1.2.3 00:04:13:2e:08:b4", "Acme/1 (0004132E08B4)", "0004132E08B4", "a;00-04-13-2E-08-B4"]
+        {
             assert_eq!(bare_mac(text.as_bytes()), Some(MAC), "{text}");
         }
         for text in [
-            "g0004132E08B4", "0004132E08B4e", "00041 32E08B4", "build 010000000000", "000000000000",
-            "2010.12-00001-gd311851f1 (Feb 25 2019 - 14:19:43)", "28.71.0.81 28.1.0.128.0.0.0",
+            "g0004132E08B4",
+            "0004132E08B4e",
+            "00041 32E08B4",
+            "build 010000000000",
+            "000000000000",
+            "2010.12-00001-gd311851f1 (Feb 25 2019 - 14:19:43)",
+            "28.71.0.81 28.1.0.128.0.0.0",
         ] {
             assert_eq!(bare_mac(text.as_bytes()), None, "{text}");
         }

@@ -21,7 +21,8 @@ impl Request<'_> {
     pub fn to_rsip(&self) -> Result<rsip::Request, Untypable> {
         let method = self.method.parse().map_err(|_| Untypable::Method)?;
         let uri = Uri::parse(self.uri).map_err(|_| Untypable::Uri)?.to_rsip();
-        let headers: Vec<rsip::Header> = self.headers.iter().map(|header| to_rsip(header.name, &header.value)).collect();
+        let headers: Vec<rsip::Header> =
+            self.headers.iter().map(|header| to_rsip(header.name, &header.value)).collect();
         Ok(rsip::Request { method, uri, version: rsip::Version::V2, headers: headers.into(), body: self.body.to_vec() })
     }
 }

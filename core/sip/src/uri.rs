@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::wire;
+use crate::wire::lossy;
 
 /// What a NOTIFY can be addressed to. Only made from text that is safe inside `<...>` and in a request line.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -119,38 +119,36 @@ impl Uri {
         Some(SocketAddr::new(ip(&self.host)?, self.port.unwrap_or(default)))
     }
 
-    /// This URI in rsip's type, for reading.
+    /// This URI in rsip's type, for reading. Sent is [`Uri::target`]: rsip prints parameters in its own spelling.
     pub fn to_rsip(&self) -> rsip::Uri {
-        self.rsip(wire::lossy, |name, value| {
-            rsip::Param::try_from((name.as_str(), value.as_deref()))
-                .unwrap_or_else(|_| rsip::Param::Other(name.into(), value.map(Into::into)))
-        })
-    }
-
-    /// This URI in rsip's type, for sending: it prints as the bytes of [`Uri::target`], in [`wire::text`]'s form.
-    pub(crate) fn to_rsip_target(&self) -> rsip::Uri {
-        // Typed parameters would print in rsip's spelling, `transport=udp` as `transport=UDP`.
-        self.rsip(wire::text, |name, value| rsip::Param::Other(name.into(), value.map(Into::into)))
-    }
-
-    fn rsip(&self, text: fn(&[u8]) -> String, param: fn(String, Option<String>) -> rsip::Param) -> rsip::Uri {
-        let params = self.params.split(|&byte| byte == b';').skip(1).filter(|piece| !piece.is_empty());
+        let params = self.params.split(|&byte| byte == b';').filter(|piece| !piece.is_empty());
         rsip::Uri {
             scheme: Some(if self.secure { rsip::Scheme::Sips } else { rsip::Scheme::Sip }),
-            auth: self.user.as_deref().map(|user| rsip::Auth { user: text(user), password: None }),
+            auth: self.user.as_deref().map(|user| {
+                let (user, password) = cut(user, b':');
+                rsip::Auth { user, password }
+            }),
             // From "[...]" rsip makes a domain, and that is wanted: its IPv6 addresses print without brackets.
             host_with_port: rsip::HostWithPort {
                 host: rsip::Host::from(self.host.as_str()),
                 port: self.port.map(Into::into),
             },
             params: params
-                .map(|piece| match piece.iter().position(|&byte| byte == b'=') {
-                    Some(at) => param(text(&piece[..at]), Some(text(&piece[at + 1..]))),
-                    None => param(text(piece), None),
+                .map(|piece| {
+                    let (name, value) = cut(piece, b'=');
+                    rsip::Param::try_from((name.as_str(), value.as_deref()))
+                        .unwrap_or_else(|_| rsip::Param::Other(name.into(), value.map(Into::into)))
                 })
                 .collect(),
             headers: Vec::new(),
         }
+    }
+}
+
+fn cut(text: &[u8], separator: u8) -> (String, Option<String>) {
+    match text.iter().position(|&byte| byte == separator) {
+        Some(at) => (lossy(&text[..at]), Some(lossy(&text[at + 1..]))),
+        None => (lossy(text), None),
     }
 }
 
@@ -244,7 +242,7 @@ mod tests {
         assert_eq!((uri.host(), uri.port()), ("192.168.1.52", Some(5059)));
         assert_eq!(uri.socket_addr(), Some("192.168.1.52:5059".parse().unwrap()));
         assert_eq!(uri.target(), b"sip:MAC001565abcdef@192.168.1.52:5059;transport=udp");
-        assert_eq!(uri.to_rsip_target().to_string().as_bytes(), uri.target());
+        assert_eq!(uri.to_rsip().transport(), Some(&rsip::Transport::Udp));
     }
 
     #[test]
@@ -267,9 +265,20 @@ mod tests {
     #[test]
     fn what_would_not_survive_a_request_line_is_no_uri() {
         for written in [
-            "", "sip:", "sip:@", "sip:a b@10.0.0.1", "sip:a\r\nX: y@10.0.0.1", "sip:a@10.0.0.1>", "tel:+49301234",
-            "sip:u@10.0.0.1:0", "sip:u@10.0.0.1:99999", "sip:u@10.0.0.1:+5060", "sip:u@[::1", "sip:u@[zz]",
-            "sip:u@2001:db8::1", "sip:u@h\u{e9}",
+            "",
+            "sip:",
+            "sip:@",
+            "sip:a b@10.0.0.1",
+            "sip:a\r\nX: y@10.0.0.1",
+            "sip:a@10.0.0.1>",
+            "tel:+49301234",
+            "sip:u@10.0.0.1:0",
+            "sip:u@10.0.0.1:99999",
+            "sip:u@10.0.0.1:+5060",
+            "sip:u@[::1",
+            "sip:u@[zz]",
+            "sip:u@2001:db8::1",
+            "sip:u@h\u{e9}",
         ] {
             assert_eq!(Uri::parse(written.as_bytes()), Err(BadUri), "{written:?}");
         }

@@ -69,7 +69,7 @@ pub(crate) fn fill(line: &[u8], via: &Via, source: SocketAddr) -> Vec<u8> {
     let received = format!("received={}", source.ip().to_canonical());
 
     let mut filled = Vec::with_capacity(line.len() + received.len() + 8);
-    let (mut has_rport, mut has_received) = (false, false);
+    let mut has_received = false;
     for (index, piece) in params::split(top.trim_ascii_end(), b';').enumerate() {
         if index == 0 {
             filled.extend_from_slice(piece);
@@ -77,11 +77,10 @@ pub(crate) fn fill(line: &[u8], via: &Via, source: SocketAddr) -> Vec<u8> {
         }
         filled.push(b';');
         let param = Param::parse(piece);
-        if asks_rport(&param) && !has_rport {
-            has_rport = true;
+        if asks_rport(&param) {
             filled.extend_from_slice(param.name);
             filled.extend_from_slice(format!("={}", source.port()).as_bytes());
-        } else if add_received && param.is("received") && !has_received {
+        } else if add_received && param.is("received") {
             // Only the server knows; what the phone wrote there would contradict us.
             has_received = true;
             filled.extend_from_slice(received.as_bytes());
@@ -159,6 +158,7 @@ mod tests {
             "SIP/2.0/UDP [2001:db8::9]:5060;received=2001:db8::a"
         );
         assert_eq!(filled("SIP/2.0/UDP 10.0.0.1", "[::ffff:10.0.0.1]:5060"), "SIP/2.0/UDP 10.0.0.1");
+        assert_eq!(filled("SIP/2.0/UDP 10.0.0.1", "[::ffff:10.0.0.2]:5060"), "SIP/2.0/UDP 10.0.0.1;received=10.0.0.2");
     }
 
     #[test]

@@ -143,7 +143,6 @@ pub struct Description {
 /// A question to an instance.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "made, written and dropped at once; never kept in numbers")]
 pub enum Request {
     /// Reply: `{"url": …}`
     Announce(Announced),

@@ -208,7 +208,7 @@ pub struct Simulation {
     /// The SUBSCRIBE, without its last empty line. Placeholders: `{mac}` `{MAC}` `{ip}` `{port}` `{model}` `{firmware}` `{number}`, the
     /// last a number that is new at each start.
     pub subscribe: String,
-    /// User-Agent of its HTTP requests.
+    /// User-Agent of its HTTP requests. Placeholders as above, and `{mac:colons}` and `{MAC:colons}`.
     pub user_agent: String,
     /// Files asked for, in this order, below a URL that ends in a slash.
     pub fetch: Vec<String>,
@@ -496,6 +496,11 @@ impl Spec {
     pub fn format_of(&self, template: &str) -> Option<&Format> {
         self.formats.get(extension(template)?)
     }
+}
+
+/// JSON Schema of `vendor.yaml`, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Spec).to_value()
 }
 
 /// `cfg` of `device.cfg.j2`.

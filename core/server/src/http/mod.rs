@@ -44,10 +44,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 24\r\n\
+    Content-Length: 25\r\n\
     Retry-After: 5\r\n\
     Connection: close\r\n\r\n\
-    too busy, try again soon";
+    too busy, try again soon\n";
 
 /// What one door, and one peer at it, may use.
 #[derive(Clone, Debug)]

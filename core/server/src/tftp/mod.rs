@@ -1,1 +1,249 @@
-//! The TFTP door.
+//! The TFTP door: answers read requests on each of our addresses with what the desk finds.
+//!
+//! One engine per address, never the wildcard: an answer must come from the address that was asked, or strict phones drop it. The caller
+//! says which addresses there are, and says it again when they change. What a name stands for, and what is logged about it, is the desk's.
+//!
+//! * `engine` is the seam, `portable` the engine behind it; `netascii` serves what that one cannot; `steer` shares requests out between them.
+
+mod engine;
+mod netascii;
+mod portable;
+mod steer;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tracing::{error, warn};
+
+use self::{
+    engine::{Code, Denied, Engine, FileSource, Opening, Pace, Source},
+    portable::Portable,
+};
+use crate::{
+    chunks::FileChunks,
+    request::{self, Asset, ConfigFile, ConfigRequest, Desk, Fetched, asked_name},
+    slots::Slots,
+};
+
+/// What the door, and one peer at it, may use.
+#[derive(Clone, Debug)]
+pub struct TftpLimits {
+    /// Transfers under way at once, in all and over all addresses. Each takes a socket.
+    pub transfers: usize,
+    /// Transfers under way at once to one address. A site behind NAT is one address.
+    pub transfers_per_peer: usize,
+    /// How long an unacknowledged packet waits for its repetition; it is sent six times at most.
+    pub resend_after: Duration,
+    /// How long others may be kept waiting for one file to be made. It then still comes, but without its size.
+    pub fetch_budget: Duration,
+    /// How long a file may take to be made at all.
+    pub fetch_deadline: Duration,
+    /// Asked of the kernel for each address; what a site's phones send in the instant that power returns has to fit.
+    pub receive_buffer: usize,
+}
+
+impl Default for TftpLimits {
+    fn default() -> TftpLimits {
+        TftpLimits {
+            transfers: 2048,
+            transfers_per_peer: 256,
+            resend_after: Duration::from_secs(2),
+            fetch_budget: Duration::from_millis(20),
+            fetch_deadline: Duration::from_secs(30),
+            receive_buffer: 4 << 20,
+        }
+    }
+}
+
+/// An address that is being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub address: SocketAddr,
+    /// Of [`TftpLimits::receive_buffer`], in the same bytes. With less than was asked for, a burst loses requests.
+    pub rcvbuf_granted: usize,
+    /// Without, netascii is served as octet.
+    pub netascii: bool,
+}
+
+/// What [`Door::sync_addresses`] came to.
+#[derive(Debug, Default)]
+pub struct Synced {
+    pub started: Vec<Bound>,
+    pub stopped: Vec<IpAddr>,
+    /// Not served; tried again at the next call.
+    pub failed: Vec<(IpAddr, io::Error)>,
+}
+
+/// The addresses served. Dropping it stops them all, without waiting for it.
+pub struct Door {
+    runtime: Handle,
+    source: Arc<dyn FileSource>,
+    engine: Box<dyn Engine>,
+    limits: TftpLimits,
+    port: u16,
+    serving: BTreeMap<IpAddr, Serving>,
+}
+
+struct Serving {
+    bound: Bound,
+    stop: watch::Sender<bool>,
+    /// Ends when the engine has.
+    ended: oneshot::Receiver<()>,
+    netascii: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    /// A door that does not listen anywhere yet. Port 0 takes a free one for each address. To be called within a tokio runtime.
+    pub fn new<D: Desk>(desk: Arc<D>, port: u16, limits: TftpLimits) -> Door {
+        let runtime = Handle::current();
+        let slots = Slots::new(limits.transfers, limits.transfers_per_peer);
+        let source = Arc::new(AtDesk { desk, runtime: runtime.clone(), slots, deadline: limits.fetch_deadline });
+        Door { runtime, source, engine: Box::new(Portable), limits, port, serving: BTreeMap::new() }
+    }
+
+    /// Serves on one of our addresses. Already doing so is not an error. A link-local IPv6 address is refused by the system, for want of
+    /// the interface it belongs to.
+    pub fn serve_on(&mut self, address: IpAddr) -> io::Result<Bound> {
+        if address.is_unspecified() || address.is_multicast() {
+            let what = format!("TFTP is served on single addresses, not on {address}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        if let Some(serving) = self.serving.get(&address) {
+            return Ok(serving.bound);
+        }
+        let sockets = steer::bind(SocketAddr::new(address, self.port))?;
+        let mut bound = Bound {
+            address: sockets.main.local_addr()?,
+            rcvbuf_granted: crate::socket::set_receive_buffer(&sockets.main, self.limits.receive_buffer)?,
+            netascii: false,
+        };
+        let pace = Pace { resend_after: self.limits.resend_after, fetch_budget: self.limits.fetch_budget };
+        let (stop, stopped) = watch::channel(false);
+        let netascii = sockets
+            .text
+            .and_then(|socket| netascii::start(&self.runtime, socket, Arc::clone(&self.source), pace, stopped.clone()));
+        let netascii = match netascii {
+            Ok(serving) => Some(serving),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(door = "tftp", address = %bound.address, error, "cannot tell netascii requests apart, serving them as octet");
+                None
+            }
+        };
+        bound.netascii = netascii.is_some();
+        let ended = self.engine.start(sockets.main, Arc::clone(&self.source), pace, stopped)?;
+        self.serving.insert(address, Serving { bound, stop, ended, netascii });
+        Ok(bound)
+    }
+
+    /// Stops serving on an address, and cuts off its transfers; whatever made the address go away has done so already. Returns when
+    /// the address can be bound again; false if it was not served.
+    pub async fn stop_on(&mut self, address: IpAddr) -> bool {
+        let Some(serving) = self.serving.remove(&address) else { return false };
+        serving.end().await;
+        true
+    }
+
+    /// Serves on these addresses and on no others.
+    pub async fn sync_addresses(&mut self, addresses: &[IpAddr]) -> Synced {
+        let wanted: HashSet<_> = addresses.iter().collect();
+        let mut synced = Synced::default();
+        let unwanted: Vec<_> = self.serving.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        for address in unwanted {
+            self.stop_on(address).await;
+            synced.stopped.push(address);
+        }
+        for &address in addresses {
+            if self.serving.contains_key(&address) {
+                continue;
+            }
+            match self.serve_on(address) {
+                Ok(bound) => synced.started.push(bound),
+                Err(error) => synced.failed.push((address, error)),
+            }
+        }
+        synced
+    }
+
+    /// What is being served now.
+    pub fn bound(&self) -> impl Iterator<Item = Bound> + '_ {
+        self.serving.values().map(|serving| serving.bound)
+    }
+
+    /// Stops everything and returns when it has stopped.
+    pub async fn close(mut self) {
+        self.sync_addresses(&[]).await;
+    }
+}
+
+impl Serving {
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        let _ = self.ended.await;
+        if let Some(netascii) = self.netascii {
+            let _ = netascii.await;
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("serving", &self.bound().collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+/// The desk as the engines see it.
+struct AtDesk<D> {
+    desk: Arc<D>,
+    runtime: Handle,
+    slots: Slots,
+    deadline: Duration,
+}
+
+impl<D: Desk> FileSource for AtDesk<D> {
+    fn open(&self, name: &str, peer: SocketAddr, local: SocketAddr) -> Result<Opening, Denied> {
+        let name = asked_name(name).map_err(|reason| Denied::new(Code::NotFound, reason))?;
+        let slot = self.slots.take(peer.ip()).map_err(|full| {
+            if full.first {
+                warn!(door = "tftp", %peer, by_peer = full.by_peer, "too many transfers, turning some away");
+            }
+            Denied::failed("busy, try again")
+        })?;
+        let request = ConfigRequest { door: request::Door::Tftp, path: name.to_owned(), user_agent: None, peer, local };
+        let (desk, deadline) = (Arc::clone(&self.desk), self.deadline);
+        let fetch = self.runtime.spawn(async move {
+            match timeout(deadline, desk.fetch(request)).await {
+                Ok(fetched) => source(fetched).await,
+                Err(_) => Err(Denied::failed("the file took too long to make")),
+            }
+        });
+        Ok(Opening::new(fetch, slot))
+    }
+}
+
+async fn source(fetched: Fetched) -> Result<Source, Denied> {
+    match fetched {
+        Fetched::Found(ConfigFile { body, .. }) => Ok(Source::Whole(body)),
+        Fetched::Asset(Asset { path, .. }) => match FileChunks::open(path.clone()).await {
+            Ok((chunks, _)) => Ok(Source::File(chunks)),
+            Err(error) => {
+                error!(door = "tftp", path = %path.display(), error = &error as &dyn std::error::Error, "cannot open asset");
+                Err(Denied::failed("the file cannot be read"))
+            }
+        },
+        Fetched::Unknown { reason } => Err(Denied::new(Code::NotFound, &reason)),
+        Fetched::Refused { reason } => Err(Denied::new(Code::AccessViolation, &reason)),
+        Fetched::Failed { public } => Err(Denied::failed(&public)),
+    }
+}

@@ -13,7 +13,7 @@ use crate::{Scalar, spec::Model};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phone {
-    /// `805ec0aabbcc`; none in a common file.
+    /// `80:5e:c0:aa:bb:cc`; none in a common file. `{{ phone.mac | bare }}` is `805ec0aabbcc`.
     pub mac: Option<MacAddr>,
     /// The plugin's name for the vendor.
     pub vendor: String,

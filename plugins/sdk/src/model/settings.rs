@@ -38,6 +38,8 @@ pub struct Settings {
     pub audio: Audio,
     pub dect: Dect,
     /// Raw settings by vendor, in the vendor's own parameter names. They win over everything else.
+    // Left out when empty: in a resolved phone they have moved to `phone.raw`, and `phone.vendor` is the vendor's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vendor: BTreeMap<String, BTreeMap<String, Scalar>>,
     /// Switches that a vendor's plugin offers, by vendor; its README lists them.
     pub options: BTreeMap<String, BTreeMap<String, Scalar>>,

@@ -38,4 +38,8 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
     environment.add_filter("with_port", |host: Value, port: Value| -> Value {
         if host.is_none() || port.is_none() { host } else { Value::from(format!("{host}:{port}")) }
     });
+    // {{ phone.mac | bare }}: without colons, as in file names.
+    environment.add_filter("bare", |mac: Value| -> Value {
+        if mac.is_none() { mac } else { Value::from(mac.to_string().replace(':', "")) }
+    });
 }

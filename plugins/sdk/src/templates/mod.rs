@@ -154,7 +154,7 @@ fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailu
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let expression = error
         .range()
-        .and_then(|range| source.get(range))
+        .and_then(|range| source.get(whole_path(source, range.start)..range.end))
         .map(str::trim)
         .filter(|expression| !expression.is_empty() && expression.len() <= 80 && !expression.contains('\n'))
         .map(|expression| format!(" in \"{expression}\""))
@@ -162,6 +162,13 @@ fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailu
     let kind = error.kind();
     let what = if matches!(kind, minijinja::ErrorKind::UndefinedError) { "undefined value".to_owned() } else { what };
     TemplateFailure { template: shown.to_owned(), line: error.line().unwrap_or(0), message: format!("{what}{expression}") }
+}
+
+/// The engine points at the last step of a path that failed (`.password`); a person looks for all of it (`line.password`).
+fn whole_path(source: &str, start: usize) -> usize {
+    let before = source.get(..start).unwrap_or_default();
+    let path = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '[' | ']');
+    before.trim_end_matches(path).len()
 }
 
 struct Capped(Vec<u8>);
@@ -241,7 +248,10 @@ tables: {transport: {udp: 0, tls: 2}}
         );
         assert_eq!(render("a.p.j2", "{{ line.password }}", value.clone()).unwrap(), "%3C%26%3E%22%27%3B%23%3D%25%5C%C3%A4");
         let failure = render("a.q.j2", "P=\"{{ line.password }}\"\n", value).unwrap_err();
-        assert!(failure.message.contains("line.password") && failure.message.contains("double quote"), "{failure}");
+        assert!(failure.message.contains("\"line.password\"") && failure.message.contains("double quote"), "{failure}");
+        let deep = json!({ "phone": {"access": {"admin": {"password": "a\nb"}}} });
+        let failure = render("a.cfg.j2", "p = {{ phone.access.admin.password }}\n", deep).unwrap_err();
+        assert!(failure.message.contains("\"phone.access.admin.password\""), "{failure}");
         for control in ["a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
             let failure = render("a.cfg.j2", "\np = {{ line.password }}\n", json!({"line": {"password": control}})).unwrap_err();
             assert_eq!(failure.line, 2);

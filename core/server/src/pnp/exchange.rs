@@ -1,0 +1,504 @@
+//! The conversations: one for each SUBSCRIBE, from the 200 to the phone's answer to our NOTIFY.
+//!
+//! One task owns them all, so nothing here is locked. The desk is asked in a task of its own, since a plugin may take its time.
+//! Every queue and table is bounded; what does not fit is dropped and counted, and the phone repeats itself.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    hash::{BuildHasher, RandomState},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
+use provost_plugin::{MacAddr, model::Identity};
+use provost_sip::{Answer, Message, Subscribe, Uri, compose};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::UdpSocket,
+    sync::{Semaphore, mpsc, watch},
+    time::Instant,
+};
+
+use super::{interfaces::Interface, listener::Datagram};
+use crate::socket::set_receive_buffer;
+
+/// RFC 3261 §17.1.2.2 and its timers: T1, T2 and 64·T1.
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+const GIVE_UP: Duration = Duration::from_secs(32);
+/// Conversations at one time: more phones than any one network segment holds.
+const CONVERSATIONS: usize = 65_536;
+/// Desk questions at one time.
+const QUESTIONS: usize = 256;
+pub const PRODUCT: &str = concat!("Provost/", env!("CARGO_PKG_VERSION"));
+
+/// A phone that asked, and how we heard it.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub identity: Identity,
+    pub from: SocketAddrV4,
+    pub interface: String,
+    /// Our address in the phone's subnet.
+    pub local: Ipv4Addr,
+}
+
+/// What the desk says to a SUBSCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    Url(String),
+    /// No answer at all. A 200 would silence the phone for a server that does know it.
+    Silence { reason: String },
+}
+
+/// What became of an announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The phone answered the NOTIFY with this status.
+    Answered { status: u16, reason: String },
+    /// Nothing came back within 32 s.
+    TimedOut,
+    /// It could not be composed or sent.
+    Unsent { reason: String },
+}
+
+/// Where announcements are decided and their outcomes kept.
+pub trait Announcer: Send + Sync + 'static {
+    fn announce(&self, heard: Heard) -> impl Future<Output = Announcement> + Send;
+    fn outcome(&self, mac: Option<MacAddr>, to: SocketAddrV4, url: &str, outcome: Outcome);
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub datagrams: AtomicU64,
+    pub subscribes: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub unreadable: AtomicU64,
+    pub other: AtomicU64,
+    pub overflow: AtomicU64,
+    pub notifies: AtomicU64,
+    pub retransmissions: AtomicU64,
+    pub answered: AtomicU64,
+    pub refused: AtomicU64,
+    pub timed_out: AtomicU64,
+    pub silent: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The socket that answers go out from and come back to. Unicast, on a port of its own, so that 5060 can be a PBX's.
+pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    socket.set_nonblocking(true)?;
+    let socket = std::net::UdpSocket::from(socket);
+    set_receive_buffer(&socket, receive_buffer)?;
+    UdpSocket::from_std(socket)
+}
+
+pub struct Exchange<A> {
+    announcer: Arc<A>,
+    socket: UdpSocket,
+    port: u16,
+    interfaces: watch::Receiver<Vec<Interface>>,
+    counters: Arc<Counters>,
+    conversations: HashMap<Key, Conversation>,
+    /// Branch of our NOTIFY → the conversation it belongs to.
+    branches: HashMap<String, Key>,
+    timers: BinaryHeap<Reverse<(Instant, u64)>>,
+    timed: HashMap<u64, Key>,
+    serial: u64,
+    random: RandomState,
+    questions: Arc<Semaphore>,
+    decided: (mpsc::Sender<Decided>, mpsc::Receiver<Decided>),
+}
+
+/// What makes two SUBSCRIBEs copies of each other. Not the branch: some phones leave it out, and some change it with each copy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    from: Ipv4Addr,
+    call_id: String,
+    cseq: u32,
+}
+
+struct Decided {
+    key: Key,
+    announcement: Announcement,
+}
+
+/// One SUBSCRIBE and what came of it.
+struct Conversation {
+    subscribe: Box<Subscribe>,
+    mac: Option<MacAddr>,
+    from: SocketAddrV4,
+    local: Ipv4Addr,
+    interface: u32,
+    state: State,
+    /// How often the SUBSCRIBE came again.
+    copies: usize,
+    /// Forgotten then, whatever has become of it: copies of the SUBSCRIBE come no later.
+    until: Instant,
+}
+
+enum State {
+    Asking,
+    Silent,
+    Notifying { ok: Vec<u8>, notify: Vec<u8>, branch: String, url: String, targets: Vec<SocketAddrV4>, sent: u32, interval: Duration, give_up: Instant },
+    Done { ok: Vec<u8> },
+}
+
+impl<A: Announcer> Exchange<A> {
+    pub fn new(
+        announcer: Arc<A>,
+        socket: UdpSocket,
+        interfaces: watch::Receiver<Vec<Interface>>,
+        counters: Arc<Counters>,
+    ) -> io::Result<Exchange<A>> {
+        let port = socket.local_addr()?.port();
+        Ok(Exchange {
+            announcer,
+            socket,
+            port,
+            interfaces,
+            counters,
+            conversations: HashMap::new(),
+            branches: HashMap::new(),
+            timers: BinaryHeap::new(),
+            timed: HashMap::new(),
+            serial: 0,
+            random: RandomState::new(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            decided: mpsc::channel(QUESTIONS),
+        })
+    }
+
+    /// Converses until told to stop.
+    pub async fn run(mut self, mut datagrams: mpsc::Receiver<Datagram>, mut stop: watch::Receiver<bool>) {
+        let mut buffer = vec![0; provost_sip::MAX_DATAGRAM + 1];
+        loop {
+            let next = self.timers.peek().map(|Reverse((at, _))| *at);
+            tokio::select! {
+                // Answers first: each one read in time saves a retransmission.
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) => self.read_answer(&buffer[..length], from),
+                    // ICMP errors of earlier packets surface here; the timers deal with the silence.
+                    Err(error) => tracing::debug!(%error, "cannot receive an answer"),
+                },
+                Some(decided) = self.decided.1.recv() => self.proceed(decided),
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.ring(),
+                datagram = datagrams.recv() => match datagram {
+                    Some(datagram) => self.hear(&datagram),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn hear(&mut self, datagram: &Datagram) {
+        count(&self.counters.datagrams);
+        let subscribe = match provost_sip::read(&datagram.bytes) {
+            Ok(Message::Request(request)) => Subscribe::from_request(&request),
+            Ok(Message::Response(_)) => {
+                count(&self.counters.other);
+                return;
+            }
+            Err(error) => {
+                count(&self.counters.unreadable);
+                tracing::debug!(from = %datagram.from, reason = error.as_str(), "datagram dropped");
+                return;
+            }
+        };
+        let subscribe = match subscribe {
+            Ok(subscribe) => subscribe,
+            Err(error) => {
+                count(&self.counters.other);
+                tracing::debug!(from = %datagram.from, reason = error.as_str(), "datagram is not for us");
+                return;
+            }
+        };
+        count(&self.counters.subscribes);
+        let key = Key { from: *datagram.from.ip(), call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
+        if self.conversations.contains_key(&key) {
+            count(&self.counters.duplicates);
+            // Each copy is answered, since the answer to the one before may be lost; the NOTIFY has timers of its own.
+            let copies = {
+                let conversation = self.conversations.get_mut(&key).expect("found above");
+                conversation.copies += 1;
+                conversation.copies
+            };
+            let conversation = &self.conversations[&key];
+            if let State::Notifying { ok, .. } | State::Done { ok } = &conversation.state {
+                self.send(ok, conversation, ok_target(&subscribe, datagram.from, copies));
+            }
+            return;
+        }
+        let interfaces = self.interfaces.borrow().clone();
+        let Some((interface, local)) = interfaces
+            .iter()
+            .find(|interface| interface.index == datagram.interface)
+            .and_then(|interface| Some((interface, interface.address_for(*datagram.from.ip())?)))
+        else {
+            tracing::debug!(from = %datagram.from, interface = datagram.interface, "heard on an interface without an address");
+            return;
+        };
+        if self.conversations.len() >= CONVERSATIONS {
+            count(&self.counters.overflow);
+            return;
+        }
+        let mac = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
+        let heard = Heard {
+            identity: Identity {
+                mac,
+                vendor: subscribe.vendor.clone(),
+                model: subscribe.model.clone(),
+                firmware: subscribe.firmware.clone(),
+                user_agent: subscribe.user_agent.clone(),
+            },
+            from: datagram.from,
+            interface: interface.name.clone(),
+            local,
+        };
+        let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
+            // Not remembered, so that the phone's next copy gets its chance.
+            count(&self.counters.overflow);
+            return;
+        };
+        let until = Instant::now() + GIVE_UP;
+        let conversation = Conversation {
+            subscribe: Box::new(subscribe),
+            mac,
+            from: datagram.from,
+            local,
+            interface: datagram.interface,
+            state: State::Asking,
+            copies: 0,
+            until,
+        };
+        self.conversations.insert(key.clone(), conversation);
+        self.wake(until, key.clone());
+        let (announcer, decided) = (Arc::clone(&self.announcer), self.decided.0.clone());
+        tokio::spawn(async move {
+            let announcement = announcer.announce(heard).await;
+            let _ = decided.send(Decided { key, announcement }).await;
+            drop(permit);
+        });
+    }
+
+    /// The desk has spoken.
+    fn proceed(&mut self, Decided { key, announcement }: Decided) {
+        let url = match announcement {
+            Announcement::Url(url) => url,
+            Announcement::Silence { .. } => {
+                count(&self.counters.silent);
+                if let Some(conversation) = self.conversations.get_mut(&key) {
+                    conversation.state = State::Silent;
+                }
+                return;
+            }
+        };
+        let (tag, branch) = (self.token(), format!("z9hG4bK{}", self.token()));
+        let Some(conversation) = self.conversations.get_mut(&key) else { return };
+        let subscribe = &conversation.subscribe;
+        let reply = compose::Reply {
+            local: SocketAddr::V4(SocketAddrV4::new(conversation.local, self.port)),
+            source: SocketAddr::V4(conversation.from),
+            tag: &tag,
+            product: PRODUCT,
+        };
+        let targets = targets(subscribe, conversation.from);
+        let fallback = Uri::at(SocketAddr::V4(conversation.from));
+        let target = subscribe.contact.is_none().then_some(&fallback);
+        let composed = compose::ok(subscribe, &reply)
+            .and_then(|ok| Ok((ok, compose::notify(subscribe, &reply, &compose::Notify { branch: &branch, cseq: 1, url: &url, target })?)));
+        let (ok, notify) = match composed {
+            Ok(composed) => composed,
+            Err(error) => {
+                conversation.state = State::Silent;
+                let (mac, from) = (conversation.mac, conversation.from);
+                self.announcer.outcome(mac, from, &url, Outcome::Unsent { reason: error.to_string() });
+                return;
+            }
+        };
+        let ok_to = ok_target(subscribe, conversation.from, 0);
+        let now = Instant::now();
+        conversation.until = now + GIVE_UP + T2;
+        conversation.state = State::Notifying {
+            ok: ok.clone(),
+            notify,
+            branch: branch.clone(),
+            url,
+            targets,
+            sent: 0,
+            interval: T1,
+            give_up: now + GIVE_UP,
+        };
+        self.branches.insert(branch, key.clone());
+        let conversation = &self.conversations[&key];
+        self.send(&ok, conversation, ok_to);
+        self.notify(&key);
+    }
+
+    /// Sends the NOTIFY, for the first time or again, and sets the timer for the next.
+    fn notify(&mut self, key: &Key) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        let State::Notifying { notify, targets, sent, interval, give_up, .. } = &mut conversation.state else { return };
+        let to = targets[*sent as usize % targets.len()];
+        count(if *sent == 0 { &self.counters.notifies } else { &self.counters.retransmissions });
+        *sent += 1;
+        // Timer E: doubles up to T2; the last one rings with timer F.
+        let at = (Instant::now() + *interval).min(*give_up);
+        *interval = (*interval * 2).min(T2);
+        let notify = std::mem::take(notify);
+        let conversation = &self.conversations[key];
+        self.send(&notify, conversation, to);
+        if let Some(Conversation { state: State::Notifying { notify: place, .. }, .. }) = self.conversations.get_mut(key) {
+            *place = notify;
+        }
+        self.wake(at, key.clone());
+    }
+
+    /// A timer has rung: send again, give up, or forget.
+    fn ring(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((at, serial))) = self.timers.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(key) = self.timed.remove(&serial) else { continue };
+            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
+            match &conversation.state {
+                State::Notifying { give_up, branch, url, .. } if *give_up <= now => {
+                    count(&self.counters.timed_out);
+                    let (mac, from, url, branch) = (conversation.mac, conversation.from, url.clone(), branch.clone());
+                    self.branches.remove(&branch);
+                    self.conversations.remove(&key);
+                    self.announcer.outcome(mac, from, &url, Outcome::TimedOut);
+                }
+                State::Notifying { .. } => self.notify(&key),
+                _ if conversation.until <= now => {
+                    self.conversations.remove(&key);
+                }
+                // Its end was put off since this timer was set.
+                _ => {
+                    let until = conversation.until;
+                    self.wake(until, key);
+                }
+            }
+        }
+    }
+
+    /// A phone answers our NOTIFY.
+    fn read_answer(&mut self, bytes: &[u8], from: SocketAddr) {
+        let answer = match provost_sip::read(bytes) {
+            Ok(Message::Response(response)) => Answer::from_response(&response),
+            Ok(Message::Request(_)) => {
+                count(&self.counters.other);
+                return;
+            }
+            Err(error) => {
+                count(&self.counters.unreadable);
+                tracing::debug!(%from, reason = error.as_str(), "answer dropped");
+                return;
+            }
+        };
+        let Ok(answer) = answer else {
+            count(&self.counters.other);
+            return;
+        };
+        let key = answer.branch.as_ref().and_then(|branch| self.branches.get(branch)).cloned();
+        let Some(key) = key else { return };
+        let Some(conversation) = self.conversations.get_mut(&key) else { return };
+        // Only the phone itself may end its conversation. Its port may be another: phones answer from where they listen.
+        if from.ip() != IpAddr::V4(*conversation.from.ip()) || !answer.is_final() {
+            return;
+        }
+        let State::Notifying { ok, branch, url, .. } = &mut conversation.state else { return };
+        let (ok, branch, url) = (std::mem::take(ok), std::mem::take(branch), std::mem::take(url));
+        conversation.state = State::Done { ok };
+        conversation.until = Instant::now() + GIVE_UP;
+        let (mac, to) = (conversation.mac, conversation.from);
+        self.branches.remove(&branch);
+        count(if answer.is_success() { &self.counters.answered } else { &self.counters.refused });
+        self.announcer.outcome(mac, to, &url, Outcome::Answered { status: answer.status, reason: answer.reason });
+    }
+
+    fn send(&self, bytes: &[u8], conversation: &Conversation, to: SocketAddrV4) {
+        // The interface that heard the phone, and our address in its subnet: not whatever the routing table would choose.
+        let info = libc::in_pktinfo {
+            ipi_ifindex: conversation.interface as i32,
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from(conversation.local).to_be() },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let sent = self.socket.try_io(tokio::io::Interest::WRITABLE, || {
+            use std::os::fd::AsRawFd;
+            let parts = [std::io::IoSlice::new(bytes)];
+            let control = [ControlMessage::Ipv4PacketInfo(&info)];
+            Ok(sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&SockaddrIn::from(to)))?)
+        });
+        if let Err(error) = sent {
+            // As good as lost on the way: timers and copies take care of it.
+            tracing::debug!(%to, %error, "cannot send");
+        }
+    }
+
+    fn wake(&mut self, at: Instant, key: Key) {
+        self.serial += 1;
+        self.timers.push(Reverse((at, self.serial)));
+        self.timed.insert(self.serial, key);
+    }
+
+    /// A token that nobody else uses and nobody can guess well enough to answer in the phone's place.
+    fn token(&mut self) -> String {
+        self.serial += 1;
+        format!("{:016x}{:x}", self.random.hash_one(self.serial), self.serial)
+    }
+}
+
+/// Where the 200 to the SUBSCRIBE or its `copies`-th copy goes: the port that the phone spoke from, and, should it not hear that and
+/// speak again, the port of its Via in turn. RFC 3261 §18.2.2 would have it the other way round where there is no `rport`; but the
+/// phones whose two ports differ are those that write a fixed one into the Via and listen on both.
+fn ok_target(subscribe: &Subscribe, from: SocketAddrV4, copies: usize) -> SocketAddrV4 {
+    match copies % 2 {
+        0 => from,
+        _ => only_v4(subscribe.reply_address(SocketAddr::V4(from)), from),
+    }
+}
+
+/// Where the NOTIFY may go: the port that the phone spoke from, then the one that its Contact names, in turns. Never another host
+/// than the one that spoke.
+fn targets(subscribe: &Subscribe, from: SocketAddrV4) -> Vec<SocketAddrV4> {
+    let mut targets = vec![from];
+    if let Some(contact) = subscribe.contact.as_ref().and_then(Uri::socket_addr) {
+        let contact = only_v4(contact, from);
+        if contact != from {
+            targets.push(contact);
+        }
+    }
+    targets
+}
+
+/// `address` if it is the phone's own host, else the address that it spoke from.
+fn only_v4(address: SocketAddr, from: SocketAddrV4) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) if address.ip() == from.ip() => address,
+        _ => from,
+    }
+}
+
+impl<A> std::fmt::Debug for Exchange<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("port", &self.port).field("conversations", &self.conversations.len()).finish()
+    }
+}

@@ -1,0 +1,318 @@
+//! Starts everything and stops everything: sockets, doors, the watcher, the signals' wishes.
+//!
+//! What cannot be had (a port in use, a right that is missing) is said once, in words that tell what to do; the rest serves.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use provost_host::{Limits, Prober};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    dispatch::Dispatch,
+    http::{self, HttpLimits},
+    limits::{tcp_owner, udp_owner},
+    pnp::{
+        exchange::{Counters, Exchange, reply_socket},
+        interfaces::{self, Changes, Interface},
+        listener::{Ears, group},
+    },
+    reload::{Overlay, Reload},
+    settings::Settings,
+    tftp::{self, TftpLimits},
+    world::{Finding, World},
+};
+
+/// What the caller brings.
+pub struct Start {
+    pub world: World,
+    /// What was found while the world was made; shown once.
+    pub findings: Vec<Finding>,
+    pub prober: Option<Prober>,
+    pub limits: Limits,
+    /// Rings when everything should be looked at again.
+    pub reload: mpsc::Receiver<()>,
+    pub stop: watch::Receiver<bool>,
+    /// Lays the command line over the settings file, at each new reading of it.
+    pub overlay: Overlay,
+    /// Called once everything that can serve does.
+    pub ready: Box<dyn FnOnce(&str) + Send>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("world", &self.world).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("not one door could be opened, so there is nothing to serve; what stands above says why")]
+    NoDoor,
+    #[error("cannot look at the network: {0}")]
+    Network(#[source] io::Error),
+}
+
+/// Serves until told to stop.
+pub async fn run(start: Start) -> Result<(), RunError> {
+    let settings = Arc::clone(&start.world.settings);
+    let dispatch = Dispatch::new(start.world);
+    let stop = start.stop;
+    raise_descriptors();
+    for finding in &start.findings {
+        match finding.severity {
+            crate::world::Severity::Error => tracing::error!(file = finding.file, line = finding.line, "refused: {finding}"),
+            crate::world::Severity::Warning => tracing::warn!(file = finding.file, line = finding.line, "{finding}"),
+        }
+    }
+
+    let network = interfaces::list().map_err(RunError::Network)?;
+    let (network_sender, network) = watch::channel(network);
+    let mut doors = Vec::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    let stop_listening = Arc::new(AtomicBool::new(false));
+    let counters = Arc::new(Counters::default());
+
+    let ears = if settings.pnp.enabled { open_pnp(&settings, &dispatch, &network, &counters, &stop, &stop_listening, &mut tasks, &mut doors) } else { None };
+    if settings.http.enabled {
+        open_http(&settings, &dispatch, &stop, &mut tasks, &mut doors);
+    }
+    let tftp = if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &mut doors).await } else { None };
+    if doors.is_empty() {
+        return Err(RunError::NoDoor);
+    }
+
+    let reload = Reload { dispatch: Arc::clone(&dispatch), limits: start.limits, overlay: start.overlay, prober: start.prober };
+    tasks.spawn(reload.run(start.reload, stop.clone()));
+    tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
+    let world = dispatch.world();
+    let summary = format!("{} devices, {} vendors; {}", world.fleet.len(), world.shelf.plugins().count(), doors.join(", "));
+    tracing::info!(devices = world.fleet.len(), vendors = world.shelf.plugins().count(), doors = doors.join(", "), "serving");
+    drop(world);
+    (start.ready)(&summary);
+
+    follow_network(&settings, network_sender, ears, tftp, stop).await;
+    stop_listening.store(true, Ordering::Relaxed);
+    tracing::info!("stopping");
+    // Each door ends its transfers within its own limit; nobody waits longer than this for all of them.
+    let _ = tokio::time::timeout(Duration::from_secs(8), async { while tasks.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "it is the one place where all of these meet, and each is named where it comes from")]
+fn open_pnp(
+    settings: &Settings,
+    dispatch: &Arc<Dispatch>,
+    network: &watch::Receiver<Vec<Interface>>,
+    counters: &Arc<Counters>,
+    stop: &watch::Receiver<bool>,
+    stop_listening: &Arc<AtomicBool>,
+    tasks: &mut tokio::task::JoinSet<()>,
+    doors: &mut Vec<String>,
+) -> Option<Ears> {
+    let pnp = &settings.pnp;
+    let mut ears = match Ears::open(pnp.listen, group(pnp.group, pnp.port), pnp.receive_buffer) {
+        Ok(ears) => ears,
+        Err(error) => {
+            tracing::error!("phones are not heard: {error}");
+            return None;
+        }
+    };
+    if let Some(why) = &ears.instead_of_raw {
+        tracing::warn!(reason = %why, "no raw socket may be opened, so the group's port itself is bound; a PBX that binds 0.0.0.0:{} without address reuse cannot start beside it (CAP_NET_RAW would avoid that)", pnp.port);
+    }
+    if ears.receive_buffer < pnp.receive_buffer {
+        tracing::warn!(asked = pnp.receive_buffer, granted = ears.receive_buffer, "the kernel grants a smaller receive buffer; when a building powers on at once, first SUBSCRIBEs may be lost (raise net.core.rmem_max, or allow CAP_NET_ADMIN)");
+    }
+    tell_joins(ears.follow(&network.borrow(), &pnp.interfaces));
+    let dropped = Arc::new(AtomicU64::new(0));
+    let opened = reply_socket(pnp.reply_port, pnp.receive_buffer).and_then(|socket| {
+        let port = socket.local_addr()?.port();
+        let exchange = Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?;
+        Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped))?))
+    });
+    match opened {
+        Ok((port, exchange, datagrams)) => {
+            let joined = ears.joined().collect::<Vec<_>>().join(" ");
+            doors.push(format!("PnP {}:{} ({} socket on {}, answers from port {port})", pnp.group, pnp.port, ears.kind(), if joined.is_empty() { "no interface yet" } else { &joined }));
+            tasks.spawn(exchange.run(datagrams, stop.clone()));
+            let (counters, mut stop) = (Arc::clone(counters), stop.clone());
+            tasks.spawn(async move {
+                let mut seen = 0;
+                while tokio::time::timeout(Duration::from_secs(5), stop.wait_for(|stop| *stop)).await.is_err() {
+                    let now = dropped.load(Ordering::Relaxed);
+                    counters.overflow.fetch_add(now - seen, Ordering::Relaxed);
+                    seen = now;
+                }
+            });
+            Some(ears)
+        }
+        Err(error) => {
+            let owner = if error.kind() == io::ErrorKind::AddrInUse { udp_owner(pnp.reply_port) } else { String::new() };
+            tracing::error!("phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}", pnp.reply_port);
+            None
+        }
+    }
+}
+
+fn open_http(settings: &Settings, dispatch: &Arc<Dispatch>, stop: &watch::Receiver<bool>, tasks: &mut tokio::task::JoinSet<()>, doors: &mut Vec<String>) {
+    let socket = settings.http_socket();
+    let limits = HttpLimits { connections: settings.http.connections, connections_per_peer: settings.http.connections_per_peer, ..HttpLimits::default() };
+    match http::listen(socket) {
+        Ok(listener) => {
+            doors.push(format!("HTTP {socket}"));
+            let (dispatch, stop) = (Arc::clone(dispatch), stop.clone());
+            tasks.spawn(async move {
+                if let Err(error) = http::serve(listener, dispatch, limits, stop).await {
+                    tracing::error!(%error, "the HTTP door closed");
+                }
+            });
+        }
+        Err(error) => {
+            let why = match error.kind() {
+                io::ErrorKind::AddrInUse => format!("{} Stop that, or set http.port to another (`--http 0.0.0.0:8090`)", tcp_owner(socket.port())),
+                io::ErrorKind::PermissionDenied => "Ports below 1024 need CAP_NET_BIND_SERVICE (run as root, or `setcap cap_net_bind_service+ep` on the program)".into(),
+                _ => "Look at http.address and http.port".into(),
+            };
+            tracing::error!("no files over HTTP: cannot listen on {socket}: {error}. {why}");
+        }
+    }
+}
+
+async fn open_tftp(settings: &Settings, dispatch: &Arc<Dispatch>, network: &[Interface], doors: &mut Vec<String>) -> Option<tftp::Door> {
+    let limits = TftpLimits { transfers: settings.tftp.transfers, transfers_per_peer: settings.tftp.transfers_per_peer, ..TftpLimits::default() };
+    let mut door = tftp::Door::new(Arc::clone(dispatch), settings.tftp.port, limits);
+    let synced = door.sync_addresses(&tftp_addresses(settings, network)).await;
+    tell_tftp(settings, &synced);
+    let bound: Vec<String> = door.bound().map(|bound| bound.address.ip().to_string()).collect();
+    if !bound.is_empty() {
+        doors.push(format!("TFTP port {} on {}", settings.tftp.port, bound.join(" ")));
+    }
+    // Even where it serves nowhere yet: an address may come.
+    Some(door)
+}
+
+fn tftp_addresses(settings: &Settings, network: &[Interface]) -> Vec<IpAddr> {
+    if settings.tftp.addresses.is_empty() { interfaces::addresses(network) } else { settings.tftp.addresses.clone() }
+}
+
+fn tell_tftp(settings: &Settings, synced: &tftp::Synced) {
+    for bound in &synced.started {
+        tracing::info!(address = %bound.address, "TFTP serves");
+    }
+    for address in &synced.stopped {
+        tracing::info!(%address, "TFTP stops");
+    }
+    let mut told_permission = false;
+    for (address, error) in &synced.failed {
+        let port = settings.tftp.port;
+        match error.kind() {
+            io::ErrorKind::PermissionDenied if told_permission => {}
+            io::ErrorKind::PermissionDenied => {
+                told_permission = true;
+                tracing::error!("no files over TFTP: port {port} needs CAP_NET_BIND_SERVICE. Run as root, or `setcap cap_net_bind_service+ep` on the program, or set tftp.port to one above 1023 and redirect it; everything else serves");
+            }
+            io::ErrorKind::AddrInUse => {
+                tracing::error!(%address, "no files over TFTP there: port {port} is in use. {} Stop that, or set tftp.port to another", udp_owner(port));
+            }
+            _ => tracing::error!(%address, %error, "no files over TFTP there"),
+        }
+    }
+}
+
+fn tell_joins(done: Vec<(String, Result<&'static str, io::Error>)>) {
+    for (interface, outcome) in done {
+        match outcome {
+            Ok(what) => tracing::info!(interface, "{what} the group"),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                tracing::error!(interface, "cannot join the group: the kernel allows no more memberships (raise net.ipv4.igmp_max_memberships)");
+            }
+            Err(error) => tracing::error!(interface, %error, "cannot join the group; phones there are not heard"),
+        }
+    }
+}
+
+/// Follows links and addresses as they come and go, until told to stop.
+async fn follow_network(
+    settings: &Settings,
+    network: watch::Sender<Vec<Interface>>,
+    mut ears: Option<Ears>,
+    mut tftp: Option<tftp::Door>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let changes = Changes::subscribe().map_err(|error| tracing::error!(%error, "interfaces that come and go are not followed; restart after a change")).ok();
+    let mut failing = false;
+    loop {
+        // The first look comes after the subscription, so that no change falls between the two.
+        match interfaces::list() {
+            Ok(now) if now != *network.borrow() => {
+                if let Some(ears) = &mut ears {
+                    tell_joins(ears.follow(&now, &settings.pnp.interfaces));
+                }
+                if let Some(tftp) = &mut tftp {
+                    let synced = tftp.sync_addresses(&tftp_addresses(settings, &now)).await;
+                    // A failure that stays the same is told once: it is tried again at every change.
+                    let fails = !synced.failed.is_empty();
+                    if fails && failing {
+                        tell_tftp(settings, &tftp::Synced { failed: Vec::new(), ..synced });
+                    } else {
+                        tell_tftp(settings, &synced);
+                    }
+                    failing = fails;
+                }
+                network.send_replace(now);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot look at the network"),
+        }
+        let next = async {
+            match &changes {
+                Some(changes) => {
+                    if let Err(error) = changes.next().await {
+                        tracing::warn!(%error, "cannot hear of changes in the network");
+                        tokio::time::sleep(Duration::from_secs(5)).await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            () = next => {}
+        }
+    }
+    if let Some(tftp) = tftp {
+        tftp.close().await;
+    }
+}
+
+/// Says what was dropped since it last said so, and only then.
+async fn count_drops(counters: Arc<Counters>, mut stop: watch::Receiver<bool>) {
+    let mut told = (0, 0);
+    while tokio::time::timeout(Duration::from_secs(30), stop.wait_for(|stop| *stop)).await.is_err() {
+        let now = (counters.overflow.load(Ordering::Relaxed), counters.unreadable.load(Ordering::Relaxed));
+        if now != told {
+            tracing::warn!(overflow = now.0 - told.0, unreadable = now.1 - told.1, "datagrams dropped");
+            told = now;
+        }
+    }
+}
+
+/// Every transfer and connection is a descriptor; the usual soft limit of 1024 is not enough for a building.
+fn raise_descriptors() {
+    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < hard => {
+            if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard) {
+                tracing::debug!(%error, "cannot raise the limit of open files");
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,363 @@
+//! `provost.yaml`: how the server itself is run. Every key is optional.
+//!
+//! [`SettingsFile`] is what somebody typed; [`Settings`] is what it means, with paths made whole and every problem found on the way.
+//! What phones should be is not here but in profiles.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The file as written.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsFile {
+    /// Directory that the other paths are relative to. Left out, it is where the settings file lies, or else the current directory.
+    pub data: Option<PathBuf>,
+    /// Profiles and devices. Default `profiles`.
+    pub profiles: Option<PathBuf>,
+    /// Templates as shipped. Default `templates`.
+    pub templates: Option<PathBuf>,
+    /// The site's own templates, which win. Default `overrides`.
+    pub overrides: Option<PathBuf>,
+    /// Directories of plugins. Default `plugins`.
+    pub plugins: Vec<PathBuf>,
+    /// Firmware, ring tones, wallpapers and other files served as they are. Default `assets`.
+    pub assets: Option<PathBuf>,
+    /// What the server itself keeps. Default `state`.
+    pub state: Option<PathBuf>,
+    pub pnp: PnpFile,
+    pub http: HttpFile,
+    pub tftp: TftpFile,
+    /// This server's URL as phones reach it, where that is not the address that heard them.
+    #[schemars(with = "Option<String>")]
+    pub public_url: Option<String>,
+    /// The same for phones of one network; the longest prefix wins.
+    pub networks: Vec<NetworkFile>,
+    /// Answer phones with somebody else's URL. The first entry that fits wins.
+    pub forward: Vec<ForwardFile>,
+    pub log: LogFile,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PnpFile {
+    pub enabled: bool,
+    /// Interfaces to listen on. Empty is every one that is up and can do multicast, as they come and go.
+    pub interfaces: Vec<String>,
+    pub listen: Listen,
+    #[schemars(with = "String")]
+    pub group: Ipv4Addr,
+    pub port: u16,
+    /// Port that answers and NOTIFYs are sent from; 0 is any that is free.
+    pub reply_port: u16,
+    /// Receive buffer in bytes: a building that powers on at once sends some 700 bytes for each phone.
+    pub receive_buffer: usize,
+}
+
+impl Default for PnpFile {
+    fn default() -> PnpFile {
+        PnpFile {
+            enabled: true,
+            interfaces: Vec::new(),
+            listen: Listen::Auto,
+            group: Ipv4Addr::new(224, 0, 1, 75),
+            port: 5060,
+            reply_port: 0,
+            receive_buffer: 16 << 20,
+        }
+    }
+}
+
+/// How the group is heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Listen {
+    /// `raw` where the process may, else `udp`.
+    #[default]
+    Auto,
+    /// A raw socket: in nobody's way, whatever else owns port 5060 and in whichever order it starts. Needs CAP_NET_RAW.
+    Raw,
+    /// A UDP socket bound to the group. Fails, or makes the other fail, where a PBX binds the wildcard without address reuse.
+    Udp,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpFile {
+    pub enabled: bool,
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    pub port: u16,
+    /// Connections open at one time.
+    pub connections: usize,
+    /// Connections open at one time from one address.
+    pub connections_per_peer: usize,
+}
+
+impl Default for HttpFile {
+    fn default() -> HttpFile {
+        HttpFile { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: 8080, connections: 4096, connections_per_peer: 256 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TftpFile {
+    pub enabled: bool,
+    /// Addresses to serve on. Empty is every address of this machine, as they come and go.
+    #[schemars(with = "Vec<String>")]
+    pub addresses: Vec<IpAddr>,
+    pub port: u16,
+    /// Transfers at one time.
+    pub transfers: usize,
+    /// Transfers at one time from one address.
+    pub transfers_per_peer: usize,
+}
+
+impl Default for TftpFile {
+    fn default() -> TftpFile {
+        TftpFile { enabled: true, addresses: Vec::new(), port: 69, transfers: 2048, transfers_per_peer: 64 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFile {
+    #[schemars(with = "String")]
+    pub cidr: Ipv4Net,
+    pub public_url: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardFile {
+    /// `{mac}`, `{MAC}`, `{model}`, `{vendor}` and `{firmware}` are filled in.
+    pub url: String,
+    /// Only for this vendor's phones.
+    #[serde(default)]
+    pub vendor: Option<String>,
+    /// Only for phones of this network.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub network: Option<Ipv4Net>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogFile {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,provost_server=debug`.
+    pub level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+/// What a file means: paths whole, URLs checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub file: Option<PathBuf>,
+    pub profiles: PathBuf,
+    pub templates: PathBuf,
+    pub overrides: PathBuf,
+    pub plugins: Vec<PathBuf>,
+    /// Where libraries are that a `vendor.yaml` names: beside the program.
+    pub libraries: Vec<PathBuf>,
+    pub assets: PathBuf,
+    pub state: PathBuf,
+    pub pnp: PnpFile,
+    pub http: HttpFile,
+    pub tftp: TftpFile,
+    pub public_url: Option<String>,
+    /// Longest prefix first.
+    pub networks: Vec<NetworkFile>,
+    pub forward: Vec<ForwardFile>,
+    pub log: LogFile,
+}
+
+/// What is wrong with the settings, all of it at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<String>);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl SettingsFile {
+    pub fn read(path: &Path) -> Result<SettingsFile, SettingsError> {
+        let refuse = |message: String| SettingsError(vec![message]);
+        let text =
+            std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))?;
+        serde_yaml::from_str(&text).map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))
+    }
+
+    /// Makes the settings ready to run.
+    pub fn settle(self, file: Option<&Path>) -> Result<Settings, SettingsError> {
+        let mut problems = Vec::new();
+        let beside = file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let root = self.data.map_or(beside.clone(), |data| beside.join(data));
+        let within = |path: Option<PathBuf>, default: &str| root.join(path.unwrap_or_else(|| default.into()));
+        let mut check_url = |what: String, url: &str| {
+            if let Err(why) = plain_url(url) {
+                problems.push(format!("{what} \"{url}\" {why}"));
+            }
+        };
+        if let Some(url) = &self.public_url {
+            check_url("public_url".into(), url);
+        }
+        for network in &self.networks {
+            check_url(format!("the public_url of network {}", network.cidr), &network.public_url);
+        }
+        for forward in &self.forward {
+            check_url("the URL to forward to".into(), &forward.url);
+            let sample = provost_plugin::model::Identity {
+                mac: Some(provost_plugin::MacAddr::new([0; 6])),
+                vendor: Some("vendor".into()),
+                model: Some("model".into()),
+                firmware: Some("1".into()),
+                user_agent: None,
+            };
+            if let Err(error) = provost_plugin::expand_url(&forward.url, "", &sample) {
+                problems.push(error.to_string());
+            }
+        }
+        if !self.pnp.group.is_multicast() {
+            problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
+        }
+        if !problems.is_empty() {
+            return Err(SettingsError(problems));
+        }
+        let slash = |url: String| if url.ends_with('/') { url } else { format!("{url}/") };
+        let mut networks: Vec<_> = self
+            .networks
+            .into_iter()
+            .map(|network| NetworkFile { public_url: slash(network.public_url), ..network })
+            .collect();
+        networks.sort_by_key(|network| std::cmp::Reverse(network.cidr.prefix_len()));
+        let plugins =
+            if self.plugins.is_empty() { vec![root.join("plugins")] } else { self.plugins.iter().map(|path| root.join(path)).collect() };
+        let beside_program = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+        Ok(Settings {
+            file: file.map(Path::to_owned),
+            profiles: within(self.profiles, "profiles"),
+            templates: within(self.templates, "templates"),
+            overrides: within(self.overrides, "overrides"),
+            plugins,
+            libraries: beside_program.into_iter().collect(),
+            assets: within(self.assets, "assets"),
+            state: within(self.state, "state"),
+            pnp: self.pnp,
+            http: self.http,
+            tftp: self.tftp,
+            public_url: self.public_url.map(slash),
+            networks,
+            forward: self.forward,
+            log: self.log,
+        })
+    }
+}
+
+/// A URL goes into a NOTIFY and into config files: one line, of a scheme that phones fetch from.
+fn plain_url(url: &str) -> Result<(), &'static str> {
+    let rest = ["http://", "https://", "tftp://", "ftp://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    match rest {
+        None => Err("begins with none of http://, https://, tftp:// and ftp://"),
+        Some("") => Err("names no host"),
+        Some(_) if url.chars().any(|character| character.is_control() || character.is_whitespace()) => {
+            Err("has a blank or a control character in it")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+impl Settings {
+    /// This server as a phone at `peer` reaches it, when it spoke to our address `local`.
+    pub fn base_url(&self, peer: Option<IpAddr>, local: IpAddr, over_tftp: bool) -> String {
+        let network = peer.and_then(|peer| match peer {
+            IpAddr::V4(peer) => self.networks.iter().find(|network| network.cidr.contains(&peer)),
+            IpAddr::V6(_) => None,
+        });
+        if let Some(url) = network.map(|network| &network.public_url).or(self.public_url.as_ref()) {
+            return url.clone();
+        }
+        let port = |port: u16, usual: u16| if port == usual { String::new() } else { format!(":{port}") };
+        let host = match local {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        if over_tftp || !self.http.enabled {
+            format!("tftp://{host}{}/", port(self.tftp.port, 69))
+        } else {
+            format!("http://{host}{}/", port(self.http.port, 80))
+        }
+    }
+
+    /// Somebody else's URL for this phone, if the settings say so.
+    pub fn forward_for(&self, peer: Option<IpAddr>, vendor: Option<&str>) -> Option<&ForwardFile> {
+        self.forward.iter().find(|forward| {
+            let vendor = forward.vendor.as_ref().is_none_or(|wanted| vendor.is_some_and(|vendor| vendor.eq_ignore_ascii_case(wanted)));
+            let network = forward.network.is_none_or(|wanted| matches!(peer, Some(IpAddr::V4(peer)) if wanted.contains(&peer)));
+            vendor && network
+        })
+    }
+
+    pub fn http_socket(&self) -> SocketAddr {
+        SocketAddr::new(self.http.address, self.http.port)
+    }
+
+    pub fn places(&self) -> provost_host::Places {
+        provost_host::Places {
+            plugins: self.plugins.clone(),
+            libraries: self.libraries.clone(),
+            templates: self.templates.clone(),
+            overrides: self.overrides.clone(),
+            staged: self.state.join("staged"),
+        }
+    }
+}
+
+/// JSON Schema of `provost.yaml`, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(SettingsFile).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(yaml: &str) -> Result<Settings, SettingsError> {
+        serde_yaml::from_str::<SettingsFile>(yaml).expect("readable").settle(None)
+    }
+
+    #[test]
+    fn the_url_is_that_of_the_address_that_heard_the_phone_unless_a_network_has_its_own() {
+        let settings = settle("networks: [{cidr: 10.0.0.0/8, public_url: 'https://a.example'}, {cidr: 10.1.0.0/16, public_url: 'https://b.example/p'}]").unwrap();
+        let url = |peer: &str| settings.base_url(Some(peer.parse().unwrap()), "192.0.2.1".parse().unwrap(), false);
+        assert_eq!(url("192.0.2.9"), "http://192.0.2.1:8080/");
+        assert_eq!(url("10.9.0.1"), "https://a.example/");
+        assert_eq!(url("10.1.0.1"), "https://b.example/p/");
+        assert_eq!(settings.base_url(None, "192.0.2.1".parse().unwrap(), true), "tftp://192.0.2.1/");
+    }
+
+    #[test]
+    fn every_bad_setting_is_reported_at_once() {
+        let error = settle("{public_url: 'gopher://x', forward: [{url: 'http://x/{serial}'}], pnp: {group: 10.0.0.1}}").unwrap_err();
+        assert_eq!(error.0.len(), 3, "{error}");
+        assert!(serde_yaml::from_str::<SettingsFile>("htp: {port: 80}").unwrap_err().to_string().contains("htp"));
+    }
+}

@@ -1,0 +1,332 @@
+//! Everything that an answer depends on, as it stands at one moment: settings, fleet and shelf.
+//!
+//! A world never changes; a reload puts another in its place, and who is being served finishes in the one it started with. The
+//! decisions live here, as questions without side effects, so that the doors, `check` and `explain` cannot disagree.
+
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use provost_fleet::{Asker, Device, Fleet, Place, Resolved};
+use provost_host::{CallError, Choice, InService, Shelf};
+use provost_plugin::{
+    Announced, MacAddr, expand_url, model::Identity, model::Protocol, offered_files, offers,
+    spec::{FileKind, FileSpec},
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    assets,
+    request::{Asset, ConfigFile},
+    settings::Settings,
+};
+
+#[derive(Debug)]
+pub struct World {
+    pub settings: Arc<Settings>,
+    pub fleet: Arc<Fleet>,
+    pub shelf: Arc<Shelf>,
+    /// Devices that this world would fail, and the older one that still serves them.
+    pub held: HashMap<MacAddr, Arc<World>>,
+}
+
+/// Something on disk that is refused or doubtful, whatever part of the server found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub file: String,
+    /// 0 where no line is to blame.
+    pub line: usize,
+    /// 0 where no column is to blame.
+    pub column: usize,
+    pub severity: Severity,
+    pub message: String,
+    /// An older version goes on serving.
+    pub older_serves: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.file.is_empty() {
+            f.write_str(&self.file)?;
+            match (self.line, self.column) {
+                (0, _) => {}
+                (line, 0) => write!(f, ":{line}")?,
+                (line, column) => write!(f, ":{line}:{column}")?,
+            }
+            f.write_str(": ")?;
+        }
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        f.write_str(&self.message)?;
+        if self.older_serves { f.write_str(" (the version before it stays in service)") } else { Ok(()) }
+    }
+}
+
+impl From<provost_host::Problem> for Finding {
+    fn from(problem: provost_host::Problem) -> Finding {
+        Finding {
+            file: problem.file,
+            line: problem.line,
+            column: 0,
+            severity: Severity::Error,
+            message: problem.message,
+            older_serves: problem.older_serves,
+        }
+    }
+}
+
+impl From<provost_fleet::Problem> for Finding {
+    fn from(problem: provost_fleet::Problem) -> Finding {
+        let severity = if problem.is_error() { Severity::Error } else { Severity::Warning };
+        Finding {
+            file: problem.file.to_string(),
+            line: problem.line as usize,
+            column: problem.column as usize,
+            severity,
+            message: problem.message,
+            older_serves: false,
+        }
+    }
+}
+
+/// Who asks, and on which of our addresses.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// What this request and those before it told.
+    pub identity: Identity,
+    pub address: Option<IpAddr>,
+    pub interface: Option<String>,
+    /// Our address that it spoke to.
+    pub local: IpAddr,
+}
+
+/// A phone that will be told a URL.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Ours: the plugin words it.
+    Own { choice: Choice, announced: Announced },
+    /// Somebody else's, ready to be sent.
+    Forward { url: String },
+}
+
+/// A file that is ours to give.
+#[derive(Clone, Debug)]
+pub struct Located {
+    pub plugin: Arc<InService>,
+    /// Why this plugin; none where the name alone decided.
+    pub choice: Option<Choice>,
+    /// Index into the files of the plugin's spec.
+    pub file: usize,
+    pub resolved: Resolved,
+}
+
+impl Located {
+    pub fn file(&self) -> &FileSpec {
+        &self.plugin.spec.files[self.file]
+    }
+}
+
+/// Why there is no file by that name for this asker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotLocated {
+    /// No such name. The sentence is for people and may be sent.
+    Unknown(String),
+    /// The phone is not in the inventory: it is given nothing, but shown as pending.
+    Pending(MacAddr, String),
+    /// It is in the inventory, and its settings cannot be put together.
+    Failed(MacAddr, String),
+}
+
+impl fmt::Display for NotLocated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotLocated::Unknown(why) | NotLocated::Pending(_, why) | NotLocated::Failed(_, why) => f.write_str(why),
+        }
+    }
+}
+
+impl World {
+    /// Whether this phone is told a URL, or why it gets no answer.
+    pub fn plan(&self, peer: &Peer) -> Result<Plan, String> {
+        let identity = &peer.identity;
+        let device = identity.mac.and_then(|mac| self.fleet.device(mac));
+        let stated = device.and_then(Device::stated_vendor);
+        let choice = self.shelf.choose(identity, stated);
+        let vendor = choice.as_ref().map(|choice| choice.plugin.id.as_str()).ok().or(identity.vendor.as_deref());
+        if let Some(forward) = self.settings.forward_for(peer.address, vendor) {
+            let base = self.settings.base_url(peer.address, peer.local, false);
+            let url = expand_url(&forward.url, &base, identity).map_err(|error| error.to_string())?;
+            return Ok(Plan::Forward { url });
+        }
+        let mac = identity.mac.ok_or("its message names no MAC, so it cannot be looked up")?;
+        let device = device.ok_or_else(|| format!("{mac} is not in the inventory; it is pending until a device of that MAC stands in profiles/"))?;
+        if !device.is_enabled() {
+            return Err(format!("{mac} is disabled ({}:{})", device.file(), device.line()));
+        }
+        let choice = choice.map_err(|error| error.to_string())?;
+        let resolved = self.resolve(mac, &choice.plugin, peer).map_err(|error| format!("the settings of {mac} cannot be put together: {error}"))?;
+        let identity = Identity {
+            vendor: Some(choice.plugin.id.clone()),
+            model: resolved.phone.model.clone(),
+            firmware: resolved.phone.firmware.clone(),
+            ..identity.clone()
+        };
+        Ok(Plan::Own { announced: Announced { identity, base_url: resolved.phone.base_url }, choice })
+    }
+
+    /// The settings of one device of ours, resolved for where it stands.
+    pub fn resolve(&self, mac: MacAddr, plugin: &InService, peer: &Peer) -> Result<Resolved, String> {
+        if let Some(older) = self.held.get(&mac) {
+            return older.resolve(mac, plugin, peer);
+        }
+        let resolve = |over_tftp: bool| {
+            let base_url = self.settings.base_url(peer.address, peer.local, over_tftp);
+            let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
+            let asker = Asker { mac, identity: peer.identity.clone(), place };
+            self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
+        };
+        let resolved = resolve(false)?;
+        // Which protocol the base URL has is itself a setting of the phone.
+        match resolved.phone.settings.provisioning.protocol {
+            Some(Protocol::Tftp) => resolve(true),
+            _ => Ok(resolved),
+        }
+    }
+
+    /// Which file of which phone `path` means.
+    pub fn locate(&self, path: &str, peer: &Peer) -> Result<Located, NotLocated> {
+        let routes = self.shelf.routes(path);
+        if routes.is_empty() {
+            return Err(NotLocated::Unknown(format!("no plugin offers a file of the name \"{path}\"")));
+        }
+        // The name says whose file it is; a User-Agent or an address only where the name does not.
+        let named = routes.iter().find_map(|route| route.captured.mac);
+        let mac = named.or(peer.identity.mac);
+        let identity = Identity { mac, ..peer.identity.clone() };
+        let device = mac.and_then(|mac| self.fleet.device(mac));
+        let choice = self.shelf.choose(&identity, device.and_then(Device::stated_vendor));
+        let mut plugins: Vec<&Arc<InService>> = routes.iter().map(|route| &route.plugin).collect();
+        plugins.dedup_by(|a, b| a.id == b.id);
+        let (plugin, choice) = match (choice, plugins.as_slice()) {
+            (Ok(choice), _) if plugins.iter().any(|plugin| plugin.id == choice.plugin.id) => (Arc::clone(&choice.plugin), Some(choice)),
+            (Ok(choice), _) => {
+                return Err(NotLocated::Unknown(format!(
+                    "this is a phone of {} ({}), and {} has no file of the name \"{path}\"",
+                    choice.plugin.spec.vendor, choice.evidence, choice.plugin.spec.vendor
+                )));
+            }
+            // Nothing tells whose phone it is, but only one vendor has files of that name.
+            (Err(_), [only]) => (Arc::clone(only), None),
+            (Err(error), _) => return Err(NotLocated::Unknown(format!("\"{path}\" could be a file of several vendors, and {error}"))),
+        };
+        let own = |route: &&provost_host::Route| route.plugin.id == plugin.id;
+        if let Some(mac) = mac
+            && device.is_none_or(|device| !device.is_enabled())
+        {
+            let why = match device {
+                Some(device) => format!("{mac} is disabled ({}:{})", device.file(), device.line()),
+                None => format!("{mac} is not in the inventory"),
+            };
+            return Err(NotLocated::Pending(mac, why));
+        }
+        let peer = Peer { identity: self.known(&identity, &plugin, routes.iter().find(own).and_then(|route| route.captured.model.clone())), ..peer.clone() };
+        let resolved = match mac {
+            Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(mac, error))?),
+            None => None,
+        };
+        let mut why = format!("{} has no such file for this model with these options", plugin.spec.vendor);
+        for route in routes.iter().filter(own) {
+            let file = &plugin.spec.files[route.file];
+            let resolved = match (file.kind, &resolved) {
+                // Shared files hold nothing secret, whoever asks.
+                (FileKind::Common, _) => {
+                    let model = route.captured.model.as_deref().or(peer.identity.model.as_deref());
+                    let base_url = self.settings.base_url(peer.address, peer.local, false);
+                    let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
+                    self.fleet.common(&place, &plugin.spec, model)
+                }
+                (_, Some(resolved)) => resolved.clone(),
+                (_, None) => {
+                    why = format!("\"{path}\" is a phone's own file, but neither the name nor the asker tells which phone's");
+                    continue;
+                }
+            };
+            if offers(file, &resolved.phone) {
+                return Ok(Located { plugin: Arc::clone(&plugin), choice, file: route.file, resolved });
+            }
+        }
+        Err(NotLocated::Unknown(why))
+    }
+
+    /// What is known of a phone once its plugin is settled: the User-Agent as that vendor writes it, then what was seen before.
+    fn known(&self, identity: &Identity, plugin: &InService, named: Option<String>) -> Identity {
+        let agent = identity.user_agent.as_deref().and_then(|agent| plugin.spec.identify(agent)).unwrap_or_default();
+        Identity {
+            model: identity.model.clone().or(agent.model).or(named),
+            firmware: agent.firmware.or(identity.firmware.clone()),
+            ..identity.clone()
+        }
+    }
+
+    /// The names of the files that a device may fetch, with what is known of it.
+    pub fn files_of(&self, mac: MacAddr, peer: &Peer) -> Result<(Choice, Resolved, Vec<(String, FileKind)>), String> {
+        let device = self.fleet.device(mac).ok_or_else(|| format!("{mac} is not in the inventory"))?;
+        let identity = Identity { mac: Some(mac), ..peer.identity.clone() };
+        let choice = self.shelf.choose(&identity, device.stated_vendor()).map_err(|error| error.to_string())?;
+        let peer = Peer { identity: self.known(&identity, &choice.plugin, None), ..peer.clone() };
+        let resolved = self.resolve(mac, &choice.plugin, &peer)?;
+        let files = offered_files(&choice.plugin.spec, &resolved.phone);
+        Ok((choice, resolved, files))
+    }
+
+    pub fn asset(&self, path: &str) -> std::io::Result<Option<Asset>> {
+        assets::find(&self.settings.assets, path)
+    }
+
+    /// Everything that a device would be told or given. The first failure is the answer.
+    pub fn try_device(&self, device: &Device) -> Result<(), String> {
+        let mac = device.mac();
+        let peer = Peer { identity: Identity { mac: Some(mac), ..Identity::default() }, address: None, interface: None, local: IpAddr::from([192, 0, 2, 1]) };
+        let Ok(choice) = self.shelf.choose(&peer.identity, device.stated_vendor()) else {
+            // Whose phone it is may only be known once it speaks.
+            return Ok(());
+        };
+        let resolved = self.resolve(mac, &choice.plugin, &peer)?;
+        for (index, file) in choice.plugin.spec.files.iter().enumerate() {
+            if file.kind == FileKind::Device && offers(file, &resolved.phone) {
+                choice.plugin.render(index, &resolved.phone).map_err(|error| in_words(&error, file, &resolved))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Renders what was located. Blocks while a library answers, up to its deadline.
+pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, String> {
+    let rendered = located
+        .plugin
+        .render(located.file, &located.resolved.phone)
+        .map_err(|error| in_words(&error, located.file(), &located.resolved))?;
+    Ok(ConfigFile { etag: digest(&rendered.body), body: Bytes::from(rendered.body), content_type: rendered.content_type.into(), modified })
+}
+
+/// A failure as the person who has to mend it needs to hear it.
+pub fn in_words(error: &CallError, file: &FileSpec, resolved: &Resolved) -> String {
+    let phone = &resolved.phone;
+    let whose = phone.mac.map_or_else(|| "a file for many phones".into(), |mac| mac.to_string());
+    let model = phone.model.as_deref().unwrap_or("of unknown model");
+    format!("cannot render \"{}\" for {whose} ({} {model}): {error}", file.name, phone.vendor)
+}
+
+/// Strong and the same after a restart: half a SHA-256 of the body.
+fn digest(body: &[u8]) -> String {
+    Sha256::digest(body)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
