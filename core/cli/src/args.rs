@@ -13,57 +13,57 @@ use provost_server::settings::{ForwardFile, Listen, LogFormat, SettingsFile};
 /// A provisioning server for IP phones: hears them on the LAN, tells them where their configuration is, and serves it.
 #[derive(Debug, Parser)]
 #[command(name = "provost", version, propagate_version = true, max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub settings: SettingsArgs,
+    pub(crate) settings: SettingsArgs,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Where things are. What stands here comes before the environment, that before the settings file, and that before the defaults.
 #[derive(Clone, Debug, Args)]
-pub struct SettingsArgs {
+pub(crate) struct SettingsArgs {
     /// Settings file [default: provost.yaml, if there is one]
     #[arg(long, short, global = true, env = "PROVOST_SETTINGS", value_name = "FILE")]
-    pub settings: Option<PathBuf>,
+    pub(crate) settings: Option<PathBuf>,
     /// Directory that holds profiles/, templates/, overrides/, plugins/, assets/ and state/
     #[arg(long, global = true, env = "PROVOST_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_PROFILES", value_name = "DIR", help = "Profiles and devices")]
-    pub profiles: Option<PathBuf>,
+    pub(crate) profiles: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_TEMPLATES", value_name = "DIR", help = "Templates as shipped")]
-    pub templates: Option<PathBuf>,
+    pub(crate) templates: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_OVERRIDES", value_name = "DIR", help = "The site's own templates, which win")]
-    pub overrides: Option<PathBuf>,
+    pub(crate) overrides: Option<PathBuf>,
     /// Directory of plugins; may be given several times
     #[arg(long, global = true, env = "PROVOST_PLUGINS", value_name = "DIR", value_delimiter = ':')]
-    pub plugins: Vec<PathBuf>,
+    pub(crate) plugins: Vec<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_ASSETS", value_name = "DIR", help = "Files served as they are")]
-    pub assets: Option<PathBuf>,
+    pub(crate) assets: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_STATE", value_name = "DIR", help = "What the server itself keeps")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_LOG_FORMAT", value_name = "FORMAT", help = "How the log is written [default: human]")]
-    pub log_format: Option<LogFormatArg>,
+    pub(crate) log_format: Option<LogFormatArg>,
     /// What the log holds: error, warn, info, debug, trace, or a filter such as info,provost_server=debug [default: info]
     #[arg(long, global = true, env = "PROVOST_LOG", value_name = "LEVEL")]
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormatArg {
+pub(crate) enum LogFormatArg {
     Human,
     Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ListenArg {
+pub(crate) enum ListenArg {
     Auto,
     Raw,
     Udp,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Hear phones and serve them, until stopped; SIGHUP looks at the disk again
     Serve(ServeArgs),
     /// Say everything that is wrong with settings, profiles, templates and plugins, without serving
@@ -96,120 +96,120 @@ pub enum Command {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Answer every phone with this URL and serve nothing: {mac}, {MAC}, {model}, {vendor} and {firmware} are filled in
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     /// This server's URL as phones reach it [default: the address that heard them]
     #[arg(long, env = "PROVOST_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
     /// Address and port for HTTP [default: 0.0.0.0:8080]
     #[arg(long, env = "PROVOST_HTTP", value_name = "ADDRESS:PORT")]
-    pub http: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
     /// Address and port for TFTP; address 0.0.0.0 is every address of this machine [default: 0.0.0.0:69]
     #[arg(long, env = "PROVOST_TFTP", value_name = "ADDRESS:PORT")]
-    pub tftp: Option<SocketAddr>,
+    pub(crate) tftp: Option<SocketAddr>,
     /// Interface to hear phones on; may be given several times [default: all]
     #[arg(long, short, env = "PROVOST_INTERFACES", value_name = "NAME", value_delimiter = ',')]
-    pub interface: Vec<String>,
+    pub(crate) interface: Vec<String>,
     /// How the group is heard [default: auto]
     #[arg(long, env = "PROVOST_LISTEN", value_enum)]
-    pub listen: Option<ListenArg>,
+    pub(crate) listen: Option<ListenArg>,
     /// Do not hear phones
     #[arg(long)]
-    pub no_pnp: bool,
+    pub(crate) no_pnp: bool,
     /// Serve nothing over HTTP
     #[arg(long)]
-    pub no_http: bool,
+    pub(crate) no_http: bool,
     /// Serve nothing over TFTP
     #[arg(long)]
-    pub no_tftp: bool,
+    pub(crate) no_tftp: bool,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Whence {
+pub(crate) struct Whence {
     /// Address that the phone asks from; decides which network's settings apply
     #[arg(long, value_name = "ADDRESS")]
-    pub from: Option<IpAddr>,
+    pub(crate) from: Option<IpAddr>,
     /// Address of this server that the phone speaks to
     #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1")]
-    pub local: IpAddr,
+    pub(crate) local: IpAddr,
     /// What the phone would put into its User-Agent
     #[arg(long, value_name = "TEXT")]
-    pub user_agent: Option<String>,
+    pub(crate) user_agent: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct RenderArgs {
-    pub mac: MacAddr,
+pub(crate) struct RenderArgs {
+    pub(crate) mac: MacAddr,
     /// Name of the file; without it, every file that this phone may fetch
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// Write the files into this directory instead of printing them
     #[arg(long, short, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
-    pub whence: Whence,
+    pub(crate) whence: Whence,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// A MAC, a path that a phone asks for, or a file with a captured SUBSCRIBE (.sip)
-    pub what: String,
+    pub(crate) what: String,
     /// One JSON object
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub whence: Whence,
+    pub(crate) whence: Whence,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct SimulateArgs {
+pub(crate) struct SimulateArgs {
     /// Vendors to play, in turns [default: all that say how]
     #[arg(long, short, value_name = "VENDOR", value_delimiter = ',')]
-    pub vendor: Vec<String>,
+    pub(crate) vendor: Vec<String>,
     /// Number of phones
     #[arg(long, short, default_value_t = 1)]
-    pub count: u32,
+    pub(crate) count: u32,
     /// Number of the first phone, from which MACs are made
     #[arg(long, default_value_t = 1)]
-    pub first: u32,
+    pub(crate) first: u32,
     /// Play this MAC instead of made-up ones; its prefix chooses the vendor
     #[arg(long, conflicts_with_all = ["count", "first"])]
-    pub mac: Option<MacAddr>,
+    pub(crate) mac: Option<MacAddr>,
     /// Fetch over this, whatever the URL says
     #[arg(long, value_enum)]
-    pub door: Option<DoorArg>,
+    pub(crate) door: Option<DoorArg>,
     /// Own address to send from, one or several; decides the interface [default: chosen by the routing table]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    pub source: Vec<std::net::Ipv4Addr>,
+    pub(crate) source: Vec<std::net::Ipv4Addr>,
     /// Phones at the same time
     #[arg(long, default_value_t = 64)]
-    pub at_once: usize,
+    pub(crate) at_once: usize,
     /// How often a phone that got nothing boots again
     #[arg(long, default_value_t = 3)]
-    pub boots: u32,
+    pub(crate) boots: u32,
     /// Where to announce
     #[arg(long, default_value = "224.0.1.75:5060", value_name = "ADDRESS:PORT")]
-    pub group: std::net::SocketAddrV4,
+    pub(crate) group: std::net::SocketAddrV4,
     /// Write what they got into this directory
     #[arg(long, short, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Print an inventory (a profile file) for these phones instead of playing them
     #[arg(long)]
-    pub inventory: bool,
+    pub(crate) inventory: bool,
     /// One JSON object
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum DoorArg {
+pub(crate) enum DoorArg {
     Http,
     Tftp,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum PluginCommand {
+pub(crate) enum PluginCommand {
     /// List the plugins that would be in service, and those that are refused with the reason
     List {
         #[arg(long)]
@@ -221,7 +221,7 @@ pub enum PluginCommand {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SchemaOf {
+pub(crate) enum SchemaOf {
     /// A file under profiles/
     Profile,
     /// provost.yaml
@@ -232,7 +232,7 @@ pub enum SchemaOf {
 
 impl SettingsArgs {
     /// Lays these words over a settings file.
-    pub fn lay_over(&self, file: &mut SettingsFile) {
+    pub(crate) fn lay_over(&self, file: &mut SettingsFile) {
         fn put<T: Clone>(place: &mut Option<T>, word: &Option<T>) {
             if word.is_some() {
                 place.clone_from(word);
@@ -260,7 +260,7 @@ impl SettingsArgs {
 }
 
 impl ServeArgs {
-    pub fn lay_over(&self, file: &mut SettingsFile) {
+    pub(crate) fn lay_over(&self, file: &mut SettingsFile) {
         if let Some(url) = &self.url {
             file.forward = vec![ForwardFile { url: url.clone(), vendor: None, network: None }];
         }

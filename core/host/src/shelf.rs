@@ -117,6 +117,13 @@ impl Shelf {
             .collect()
     }
 
+    /// This shelf with one plugin exchanged: for keeping an old version in service.
+    pub fn with(&self, plugin: Arc<InService>) -> Shelf {
+        let mut plugins = self.plugins.clone();
+        plugins.insert(plugin.id.clone(), plugin);
+        Shelf { plugins }
+    }
+
     pub fn modified(&self) -> SystemTime {
         self.plugins.values().map(|plugin| plugin.modified).max().unwrap_or(SystemTime::UNIX_EPOCH)
     }

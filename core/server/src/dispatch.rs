@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use provost_fleet::{Event, Registry, Sighting};
+use provost_fleet::{Event, Happening, Registry, Sighting, State};
 use provost_plugin::{MacAddr, model::Identity};
 
 use crate::{
@@ -47,22 +47,22 @@ impl Dispatch {
             Ok(located) => located,
             Err(NotLocated::Unknown(reason)) => return (asset_or(&world, &request.path, reason), peer.identity.mac, None),
             Err(NotLocated::Pending(mac, reason)) => {
-                self.observe(Identity { mac: Some(mac), ..peer.identity }, request.door, request.peer.ip(), None);
+                self.observe(&world, Identity { mac: Some(mac), ..peer.identity }, request.door, request.peer.ip(), None);
                 // The same words as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
                 tracing::debug!(device = %mac, reason, "pending");
                 return (Fetched::Unknown { reason: "there is no such file".into() }, Some(mac), None);
             }
             Err(NotLocated::Failed(mac, reason)) => {
-                tracing::error!(device = %mac, file = request.path, reason, "the phone's settings cannot be put together");
+                tracing::error!(device = mac.map(tracing::field::display), file = request.path, reason, "the phone's settings cannot be put together");
                 let public = "the settings of this phone cannot be put together; the server's log says why".into();
-                return (Fetched::Failed { public }, Some(mac), None);
+                return (Fetched::Failed { public }, mac, None);
             }
         };
         let mac = located.resolved.phone.mac;
         let vendor = Some(located.plugin.id.clone());
         if let Some(mac) = mac {
             let identity = Identity { mac: Some(mac), model: located.resolved.phone.model.clone(), firmware: located.resolved.phone.firmware.clone(), ..peer.identity };
-            self.observe(identity, request.door, request.peer.ip(), None);
+            self.observe(&world, identity, request.door, request.peer.ip(), None);
         }
         let modified = world.fleet.modified().max(located.plugin.modified);
         match render(located, modified).await {
@@ -100,8 +100,23 @@ impl Dispatch {
         }
     }
 
-    fn observe(&self, identity: Identity, door: Door, address: IpAddr, interface: Option<String>) {
-        self.registry.observe(Sighting { identity, door: door.as_str(), address, interface, at: SystemTime::now() });
+    fn observe(&self, world: &World, identity: Identity, door: Door, address: IpAddr, interface: Option<String>) {
+        let known = identity.mac.is_some_and(|mac| world.fleet.device(mac).is_some());
+        let sighting = Sighting {
+            identity,
+            door: door.as_str(),
+            announced: door == Door::Pnp,
+            address: Some(address),
+            interface,
+            at: SystemTime::now(),
+        };
+        self.registry.observe(sighting, if known { State::Known } else { State::Pending });
+    }
+
+    fn record(&self, mac: Option<MacAddr>, what: Happening) {
+        if let Some(mac) = mac {
+            self.registry.record(mac, Event { at: SystemTime::now(), what });
+        }
     }
 }
 
@@ -150,17 +165,7 @@ impl Desk for Dispatch {
             reason,
             "fetch"
         );
-        if let Some(mac) = mac {
-            let event = Event::Fetched {
-                at: SystemTime::now(),
-                door: request.door.as_str(),
-                file: request.path.clone(),
-                outcome,
-                bytes,
-                reason: (!reason.is_empty()).then(|| reason.to_owned()),
-            };
-            self.registry.record(mac, event);
-        }
+        self.record(mac, Happening::Fetched { door: request.door.as_str(), file: request.path.clone(), outcome, bytes });
         fetched
     }
 }
@@ -174,7 +179,7 @@ impl Announcer for Dispatch {
             interface: Some(heard.interface.clone()),
             local: IpAddr::V4(heard.local),
         };
-        self.observe(heard.identity.clone(), Door::Pnp, IpAddr::V4(*heard.from.ip()), Some(heard.interface.clone()));
+        self.observe(&world, heard.identity.clone(), Door::Pnp, IpAddr::V4(*heard.from.ip()), Some(heard.interface.clone()));
         let planned = match world.plan(&peer) {
             Ok(Plan::Forward { url }) => Ok((url, None)),
             Ok(Plan::Own { choice, announced }) => {
@@ -214,16 +219,13 @@ impl Announcer for Dispatch {
             reason,
             "subscribe"
         );
-        if let Some(mac) = device {
-            let at = SystemTime::now();
-            self.registry.record(
-                mac,
-                match &announcement {
-                    Announcement::Url(url) => Event::Announced { at, url: url.clone() },
-                    Announcement::Silence { reason } => Event::Silenced { at, reason: reason.clone() },
-                },
-            );
-        }
+        self.record(
+            device,
+            match &announcement {
+                Announcement::Url(_) => Happening::Announced { plugin: vendor.unwrap_or_else(|| "forward".into()) },
+                Announcement::Silence { reason } => Happening::Refused { reason: reason.clone() },
+            },
+        );
         announcement
     }
 
@@ -239,8 +241,12 @@ impl Announcer for Dispatch {
         } else {
             tracing::warn!(device, peer = %to, url, status, reason, "not notified");
         }
-        if let Some(mac) = mac {
-            self.registry.record(mac, Event::Notified { at: SystemTime::now(), status, reason });
-        }
+        self.record(
+            mac,
+            match status {
+                Some(code) => Happening::NotifyAnswered { code },
+                None => Happening::NotifyTimedOut { reason },
+            },
+        );
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     dispatch::Dispatch,
+    run::stopped,
     settings::{Settings, SettingsFile},
     world::{Finding, Severity, World},
 };
@@ -154,6 +155,7 @@ pub fn again(current: &Arc<World>, settings: Settings, limits: Limits, prober: O
 pub struct Reload {
     pub dispatch: Arc<Dispatch>,
     pub limits: Limits,
+    pub overlay: Overlay,
     pub prober: Option<Prober>,
 }
 
@@ -174,7 +176,7 @@ impl Reload {
         let mut shown: Vec<Finding> = Vec::new();
         loop {
             let asked = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 Some(()) = hints.recv() => {
                     let first = tokio::time::Instant::now();
                     while let Ok(Some(())) = tokio::time::timeout(QUIET, hints.recv()).await {
@@ -251,7 +253,7 @@ fn changes(old: &World, new: &World) -> bool {
     let settings = |settings: &Settings| {
         serde_json::to_string(&(&settings.public_url, &settings.networks, &settings.forward, &settings.assets)).unwrap_or_default()
     };
-    !old.fleet.is_same(&new.fleet)
+    old.fleet.modified() != new.fleet.modified()
         || plugins(old) != plugins(new)
         || settings(&old.settings) != settings(&new.settings)
         || old.held.keys().collect::<std::collections::BTreeSet<_>>() != new.held.keys().collect::<std::collections::BTreeSet<_>>()

@@ -146,7 +146,7 @@ fn open_pnp(
             let (counters, mut stop) = (Arc::clone(counters), stop.clone());
             tasks.spawn(async move {
                 let mut seen = 0;
-                while tokio::time::timeout(Duration::from_secs(5), stop.wait_for(|stop| *stop)).await.is_err() {
+                while tokio::time::timeout(Duration::from_secs(5), stopped(&mut stop)).await.is_err() {
                     let now = dropped.load(Ordering::Relaxed);
                     counters.overflow.fetch_add(now - seen, Ordering::Relaxed);
                     seen = now;
@@ -247,7 +247,7 @@ async fn follow_network(
     mut tftp: Option<tftp::Door>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let changes = Changes::subscribe().map_err(|error| tracing::error!(%error, "interfaces that come and go are not followed; restart after a change")).ok();
+    let mut changes = Changes::subscribe().map_err(|error| tracing::error!(%error, "interfaces that come and go are not followed; restart after a change")).ok();
     let mut failing = false;
     loop {
         // The first look comes after the subscription, so that no change falls between the two.
@@ -273,18 +273,13 @@ async fn follow_network(
             Err(error) => tracing::warn!(%error, "cannot look at the network"),
         }
         let next = async {
-            match &changes {
-                Some(changes) => {
-                    if let Err(error) = changes.next().await {
-                        tracing::warn!(%error, "cannot hear of changes in the network");
-                        tokio::time::sleep(Duration::from_secs(5)).await;
-                    }
-                }
+            match &mut changes {
+                Some(changes) => changes.next().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
             () = next => {}
         }
     }
@@ -296,7 +291,7 @@ async fn follow_network(
 /// Says what was dropped since it last said so, and only then.
 async fn count_drops(counters: Arc<Counters>, mut stop: watch::Receiver<bool>) {
     let mut told = (0, 0);
-    while tokio::time::timeout(Duration::from_secs(30), stop.wait_for(|stop| *stop)).await.is_err() {
+    while tokio::time::timeout(Duration::from_secs(30), stopped(&mut stop)).await.is_err() {
         let now = (counters.overflow.load(Ordering::Relaxed), counters.unreadable.load(Ordering::Relaxed));
         if now != told {
             tracing::warn!(overflow = now.0 - told.0, unreadable = now.1 - told.1, "datagrams dropped");
@@ -315,4 +310,10 @@ fn raise_descriptors() {
         }
         _ => {}
     }
+}
+
+/// Returns once it is time to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Nobody left who could say so is a reason to stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -212,30 +212,26 @@ impl SettingsFile {
         let beside = file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
         let root = self.data.map_or(beside.clone(), |data| beside.join(data));
         let within = |path: Option<PathBuf>, default: &str| root.join(path.unwrap_or_else(|| default.into()));
-        let mut check_url = |what: String, url: &str| {
+        let urls = self
+            .public_url
+            .iter()
+            .map(|url| ("public_url".to_owned(), url))
+            .chain(self.networks.iter().map(|network| (format!("the public_url of network {}", network.cidr), &network.public_url)))
+            .chain(self.forward.iter().map(|forward| ("the URL to forward to,".to_owned(), &forward.url)));
+        for (what, url) in urls {
             if let Err(why) = plain_url(url) {
                 problems.push(format!("{what} \"{url}\" {why}"));
             }
+        }
+        let sample = provost_plugin::model::Identity {
+            mac: Some(provost_plugin::MacAddr::new([0; 6])),
+            vendor: Some("vendor".into()),
+            model: Some("model".into()),
+            firmware: Some("1".into()),
+            user_agent: None,
         };
-        if let Some(url) = &self.public_url {
-            check_url("public_url".into(), url);
-        }
-        for network in &self.networks {
-            check_url(format!("the public_url of network {}", network.cidr), &network.public_url);
-        }
-        for forward in &self.forward {
-            check_url("the URL to forward to".into(), &forward.url);
-            let sample = provost_plugin::model::Identity {
-                mac: Some(provost_plugin::MacAddr::new([0; 6])),
-                vendor: Some("vendor".into()),
-                model: Some("model".into()),
-                firmware: Some("1".into()),
-                user_agent: None,
-            };
-            if let Err(error) = provost_plugin::expand_url(&forward.url, "", &sample) {
-                problems.push(error.to_string());
-            }
-        }
+        let expansions = self.forward.iter().map(|forward| provost_plugin::expand_url(&forward.url, "", &sample));
+        problems.extend(expansions.filter_map(Result::err).map(|error| error.to_string()));
         if !self.pnp.group.is_multicast() {
             problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
         }

@@ -7,7 +7,7 @@ use socket2::SockRef;
 /// Asks for a receive buffer of so many bytes, beyond the system's limit if we may, and says how many were granted.
 ///
 /// The receive buffer decides a burst: with the usual one, a site that powers up loses most of its first datagrams.
-pub fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {
+pub(crate) fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
     let forced = linux::force_receive_buffer(&socket, bytes).is_ok();
@@ -22,7 +22,7 @@ pub fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<usize>
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::attach_reuseport_cbpf;
+pub(crate) use linux::attach_reuseport_cbpf;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -32,7 +32,7 @@ mod linux {
 
     /// Lets a classic BPF program choose which socket of a SO_REUSEPORT group gets a datagram: it sees the payload from offset 0
     /// and returns the socket's place in the order of binding. Any member of the group will do to attach it.
-    pub fn attach_reuseport_cbpf(socket: &UdpSocket, program: &[libc::sock_filter]) -> io::Result<()> {
+    pub(crate) fn attach_reuseport_cbpf(socket: &UdpSocket, program: &[libc::sock_filter]) -> io::Result<()> {
         let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
         // SAFETY: the descriptor is open for as long as `socket` is borrowed. The kernel reads one sock_fprog of the size given, and

@@ -141,8 +141,8 @@ pub enum NotLocated {
     Unknown(String),
     /// The phone is not in the inventory: it is given nothing, but shown as pending.
     Pending(MacAddr, String),
-    /// It is in the inventory, and its settings cannot be put together.
-    Failed(MacAddr, String),
+    /// There is such a file, and the settings for it cannot be put together.
+    Failed(Option<MacAddr>, String),
 }
 
 impl fmt::Display for NotLocated {
@@ -239,7 +239,7 @@ impl World {
         }
         let peer = Peer { identity: self.known(&identity, &plugin, routes.iter().find(own).and_then(|route| route.captured.model.clone())), ..peer.clone() };
         let resolved = match mac {
-            Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(mac, error))?),
+            Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(Some(mac), error))?),
             None => None,
         };
         let mut why = format!("{} has no such file for this model with these options", plugin.spec.vendor);
@@ -251,7 +251,7 @@ impl World {
                     let model = route.captured.model.as_deref().or(peer.identity.model.as_deref());
                     let base_url = self.settings.base_url(peer.address, peer.local, false);
                     let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
-                    self.fleet.common(&place, &plugin.spec, model)
+                    self.fleet.common(&place, &plugin.spec, model).map_err(|error| NotLocated::Failed(None, error.to_string()))?
                 }
                 (_, Some(resolved)) => resolved.clone(),
                 (_, None) => {

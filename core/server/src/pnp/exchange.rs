@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{interfaces::Interface, listener::Datagram};
-use crate::socket::set_receive_buffer;
+use crate::{run::stopped, socket::set_receive_buffer};
 
 /// RFC 3261 §17.1.2.2 and its timers: T1, T2 and 64·T1.
 const T1: Duration = Duration::from_millis(500);
@@ -189,7 +189,7 @@ impl<A: Announcer> Exchange<A> {
             tokio::select! {
                 // Answers first: each one read in time saves a retransmission.
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 received = self.socket.recv_from(&mut buffer) => match received {
                     Ok((length, from)) => self.read_answer(&buffer[..length], from),
                     // ICMP errors of earlier packets surface here; the timers deal with the silence.

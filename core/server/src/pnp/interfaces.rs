@@ -3,14 +3,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::AsRawFd,
+    thread,
 };
 
 use nix::{
     net::if_::{InterfaceFlags, if_nametoindex},
     sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 /// A network interface with the IPv4 addresses on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,42 +90,40 @@ pub fn addresses(interfaces: &[Interface]) -> Vec<IpAddr> {
 /// "look again", so that a lost one costs nothing once the next arrives.
 #[derive(Debug)]
 pub struct Changes {
-    socket: AsyncFd<OwnedFd>,
+    heard: mpsc::Receiver<()>,
 }
 
 impl Changes {
     pub fn subscribe() -> io::Result<Changes> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            SockProtocol::NetlinkRoute,
-        )?;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
         let groups = (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-        Ok(Changes { socket: AsyncFd::new(fd)? })
-    }
-
-    /// Returns once something has changed, with the messages of that moment read away.
-    pub async fn next(&self) -> io::Result<()> {
-        let mut buffer = [0; 8192];
-        let mut heard = false;
-        loop {
-            let mut ready = self.socket.readable().await?;
+        // Room for one: a second change before the first was looked at is seen by the same look.
+        let (tell, heard) = mpsc::channel(1);
+        thread::Builder::new().name("network".into()).spawn(move || {
+            let mut buffer = [0; 8192];
             loop {
-                match recv(self.socket.get_ref().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                    Ok(_) => heard = true,
-                    Err(nix::Error::EAGAIN) => break,
-                    // Messages were lost: all the more reason to look again.
-                    Err(nix::Error::ENOBUFS) => heard = true,
+                match recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                    // Lost messages are all the more reason to look again.
+                    Ok(_) | Err(nix::Error::ENOBUFS) => match tell.try_send(()) {
+                        Ok(()) | Err(mpsc::error::TrySendError::Full(())) => {}
+                        Err(mpsc::error::TrySendError::Closed(())) => return,
+                    },
                     Err(nix::Error::EINTR) => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        tracing::error!(%error, "interfaces that come and go are no longer followed; restart after a change");
+                        return;
+                    }
                 }
             }
-            ready.clear_ready();
-            if heard {
-                return Ok(());
-            }
+        })?;
+        Ok(Changes { heard })
+    }
+
+    /// Returns once something has changed since the last call; never if nothing can be heard any more.
+    pub async fn next(&mut self) {
+        if self.heard.recv().await.is_none() {
+            std::future::pending().await
         }
     }
 }

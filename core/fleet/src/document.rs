@@ -1,0 +1,379 @@
+//! One profile file, read and checked: its layers, profiles and devices, each knowing where it stands.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use provost_plugin::{MacAddr, Spec, model::Identity, spec::matches_wildcard};
+
+use crate::{
+    check::{Checker, cidr, mac_prefix, pattern, vendor_id},
+    node::{Key, Node, Value},
+    problem::Problem,
+    shape, yaml,
+};
+
+/// Everything a file says.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub(crate) defaults: Option<Arc<Layer>>,
+    pub(crate) sites: Vec<Arc<Layer>>,
+    pub(crate) networks: Vec<Arc<Network>>,
+    pub(crate) vendors: Vec<Arc<Layer>>,
+    pub(crate) models: Vec<Arc<Layer>>,
+    pub(crate) profiles: Vec<Arc<Profile>>,
+    pub(crate) devices: Vec<Arc<Device>>,
+}
+
+/// Settings under a name.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) name: Box<str>,
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) settings: Node,
+}
+
+/// The name of something that should stand elsewhere, and where it is named.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    pub(crate) name: Box<str>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) layer: Layer,
+    pub(crate) cidr: Option<IpNet>,
+    pub(crate) interface: Option<Box<str>>,
+    pub(crate) site: Option<Reference>,
+}
+
+impl Network {
+    pub(crate) fn covers(&self, address: Option<IpAddr>, interface: Option<&str>) -> bool {
+        let by_address =
+            self.cidr.is_none_or(|cidr| address.is_some_and(|address| cidr.contains(&address.to_canonical())));
+        by_address && self.interface.as_deref().is_none_or(|own| interface == Some(own))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub(crate) layer: Layer,
+    pub(crate) extends: Option<Reference>,
+    pub(crate) site: Option<Reference>,
+    pub(crate) selector: Option<Selector>,
+}
+
+/// What a profile's `match` asks for; every part that is there must fit.
+#[derive(Debug)]
+pub(crate) struct Selector {
+    vendor: Option<Box<str>>,
+    model: Option<Box<str>>,
+    mac: Option<Box<str>>,
+    network: Option<IpNet>,
+}
+
+/// What selectors look at.
+pub(crate) struct Candidate<'a> {
+    pub(crate) mac: MacAddr,
+    pub(crate) vendor: &'a str,
+    pub(crate) models: &'a [&'a str],
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Selector {
+    pub(crate) fn fits(&self, phone: &Candidate) -> bool {
+        self.vendor.as_deref().is_none_or(|vendor| vendor == phone.vendor)
+            && self
+                .model
+                .as_deref()
+                .is_none_or(|pattern| phone.models.iter().any(|model| matches_wildcard(pattern, model)))
+            && self.mac.as_deref().is_none_or(|prefix| phone.mac.bare().starts_with(prefix))
+            && self
+                .network
+                .is_none_or(|network| phone.address.is_some_and(|address| network.contains(&address.to_canonical())))
+    }
+
+    /// How narrow it is: the number of its parts, then the letters of the model that it fixes, the digits of the MAC, the bits of the
+    /// network. The greater wins; between equals the profile whose name comes first.
+    pub(crate) fn rank(&self) -> (usize, usize, usize, u8) {
+        let parts = [self.vendor.is_some(), self.model.is_some(), self.mac.is_some(), self.network.is_some()];
+        (
+            parts.iter().filter(|part| **part).count(),
+            self.model.as_deref().map_or(0, |pattern| pattern.chars().filter(|letter| *letter != '*').count()),
+            self.mac.as_deref().map_or(0, str::len),
+            self.network.map_or(0, |network| network.prefix_len()),
+        )
+    }
+}
+
+/// A phone that the files know.
+#[derive(Debug)]
+pub struct Device {
+    mac: MacAddr,
+    label: Option<Box<str>>,
+    location: Option<Box<str>>,
+    enabled: bool,
+    /// Boxed: few devices state what they are.
+    stated: Option<Box<(Option<String>, Option<String>)>>,
+    pub(crate) profile: Option<Reference>,
+    pub(crate) site: Option<Reference>,
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) settings: Node,
+}
+
+impl Device {
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// What people call it.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// Where it stands.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// False: it is known, but given nothing.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The profile that the device itself asks for. Which one it gets where it asks for none depends on the phone: see
+    /// [`Resolved`](crate::Resolved).
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_ref().map(|reference| &*reference.name)
+    }
+
+    pub fn site(&self) -> Option<&str> {
+        self.site.as_ref().map(|reference| &*reference.name)
+    }
+
+    /// The plugin's name for the vendor, where the administrator stated it.
+    pub fn stated_vendor(&self) -> Option<&str> {
+        self.stated.as_ref().and_then(|stated| stated.0.as_deref())
+    }
+
+    pub fn stated_model(&self) -> Option<&str> {
+        self.stated.as_ref().and_then(|stated| stated.1.as_deref())
+    }
+
+    /// Whether the administrator stated that this is a phone of `spec`'s vendor.
+    pub fn is_stated_to_be(&self, spec: &Spec) -> bool {
+        self.stated_vendor() == Some(&spec.id())
+    }
+
+    /// What was stated, laid over what was observed: an explicit word stays the same over restarts and firmware updates.
+    pub fn identity(&self, observed: &Identity) -> Identity {
+        Identity {
+            mac: Some(self.mac),
+            vendor: self.stated_vendor().map(str::to_owned).or_else(|| observed.vendor.clone()),
+            model: self.stated_model().map(str::to_owned).or_else(|| observed.model.clone()),
+            ..observed.clone()
+        }
+    }
+
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.mac)?;
+        self.label.iter().try_for_each(|label| write!(f, " ({label})"))
+    }
+}
+
+/// Reads a file's bytes. With an error among the problems, the document is not fit for service.
+pub(crate) fn read(file: &Arc<str>, bytes: &[u8]) -> (Document, Vec<Problem>) {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
+            let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() as u32 + 1;
+            return (Document::default(), vec![Problem::error(file, line, column, "the file is not UTF-8 text")]);
+        }
+    };
+    let written = match yaml::read(text) {
+        Ok(written) => written,
+        Err(bad) => {
+            let problem = Problem::error(file, bad.line, bad.column, format!("not YAML: {}", bad.message));
+            return (Document::default(), vec![problem]);
+        }
+    };
+    let mut checker = Checker::new(file, text);
+    let mut document = Document::default();
+    if let Some(root) = checker.value(written, &shape::DOCUMENT, "") {
+        let mut problems = std::mem::take(&mut checker.problems);
+        document = assemble(file, root, &mut problems);
+        checker.problems = problems;
+    }
+    let mut problems = checker.problems;
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    (document, problems)
+}
+
+fn assemble(file: &Arc<str>, root: Node, problems: &mut Vec<Problem>) -> Document {
+    let mut document = Document::default();
+    let layer = |key: Key, node: Node| Layer {
+        name: key.as_str().into(),
+        file: file.clone(),
+        line: node.line,
+        column: node.column,
+        settings: node,
+    };
+    for (key, node) in root.into_entries() {
+        let name = key.as_str().to_owned();
+        match name.as_str() {
+            "defaults" => document.defaults = Some(Arc::new(layer(key, node))),
+            "sites" => {
+                document.sites = node.into_entries().into_iter().map(|(key, node)| Arc::new(layer(key, node))).collect()
+            }
+            "vendors" => {
+                document.vendors =
+                    node.into_entries().into_iter().map(|(key, node)| Arc::new(layer(key, node))).collect()
+            }
+            "models" => {
+                for (key, node) in node.into_entries() {
+                    if let Some(message) = pattern(key.as_str()) {
+                        problems.push(Problem::error(file, node.line, node.column, message));
+                    }
+                    document.models.push(Arc::new(layer(key, node)));
+                }
+            }
+            "networks" => {
+                let Value::List(items) = node.value else { continue };
+                document.networks.extend(
+                    items.into_vec().into_iter().filter_map(|item| network(file, item, problems)).map(Arc::new),
+                );
+            }
+            "profiles" => {
+                document.profiles = node
+                    .into_entries()
+                    .into_iter()
+                    .map(|(key, node)| Arc::new(profile(file, &key, node, problems)))
+                    .collect();
+            }
+            "devices" => {
+                document.devices =
+                    node.into_entries().into_iter().filter_map(|(key, node)| device(file, &key, node)).collect()
+            }
+            _ => {}
+        }
+    }
+    document
+}
+
+/// Takes the document's own keys out of a section; what is left are settings.
+struct Own {
+    at: (u32, u32),
+    own: Vec<(Key, Node)>,
+    settings: Vec<(Key, Node)>,
+}
+
+impl Own {
+    fn split(node: Node, names: &[&str]) -> Own {
+        let at = (node.line, node.column);
+        let (own, settings) = node.into_entries().into_iter().partition(|(key, _)| names.contains(&key.as_str()));
+        Own { at, own, settings }
+    }
+
+    fn get(&self, name: &str) -> Option<&Node> {
+        self.own.iter().find(|(key, _)| key.as_str() == name).map(|(_, node)| node)
+    }
+
+    fn text(&self, name: &str) -> Option<Box<str>> {
+        self.get(name).and_then(Node::text).map(Into::into)
+    }
+
+    fn reference(&self, name: &str) -> Option<Reference> {
+        let node = self.get(name)?;
+        Some(Reference { name: node.text()?.into(), line: node.line, column: node.column })
+    }
+
+    fn layer(self, name: Box<str>, file: &Arc<str>) -> Layer {
+        let (line, column) = self.at;
+        let settings = Node { line, column, value: Value::Map(self.settings.into()) };
+        Layer { name, file: file.clone(), line, column, settings }
+    }
+}
+
+fn network(file: &Arc<str>, node: Node, problems: &mut Vec<Problem>) -> Option<Network> {
+    let own = Own::split(node, &["cidr", "interface", "site", "name"]);
+    let cidr = own.text("cidr").and_then(|text| cidr(&text).ok());
+    let interface = own.text("interface");
+    if own.get("cidr").is_none() && interface.is_none() {
+        problems.push(Problem::error(
+            file,
+            own.at.0,
+            own.at.1,
+            "an entry of \"networks\" needs \"cidr\" or \"interface\"",
+        ));
+        return None;
+    }
+    let name = match (own.text("name"), cidr, &interface) {
+        (Some(name), _, _) => name,
+        (None, Some(cidr), Some(interface)) => format!("{cidr} on {interface}").into(),
+        (None, Some(cidr), None) => cidr.to_string().into(),
+        (None, None, interface) => interface.clone().unwrap_or_default(),
+    };
+    Some(Network { cidr, interface, site: own.reference("site"), layer: own.layer(name, file) })
+}
+
+fn profile(file: &Arc<str>, key: &Key, node: Node, problems: &mut Vec<Problem>) -> Profile {
+    let own = Own::split(node, &["extends", "match", "site"]);
+    let selector = own.get("match").filter(|node| !matches!(node.value, Value::Null)).map(|node| {
+        let text = |name| node.get(name).and_then(Node::text);
+        if node.entries().iter().all(|(_, part)| part.text().is_none()) {
+            let message = "\"match\" needs at least one of vendor, model, mac and network";
+            problems.push(Problem::error(file, node.line, node.column, message));
+        }
+        Selector {
+            vendor: text("vendor").map(|vendor| vendor_id(vendor).into()),
+            model: text("model").map(Into::into),
+            mac: text("mac").map(|mac| mac_prefix(mac).into()),
+            network: text("network").and_then(|network| cidr(network).ok()),
+        }
+    });
+    Profile {
+        selector,
+        extends: own.reference("extends"),
+        site: own.reference("site"),
+        layer: own.layer(key.as_str().into(), file),
+    }
+}
+
+fn device(file: &Arc<str>, key: &Key, node: Node) -> Option<Arc<Device>> {
+    let mac = key.as_str().parse().ok()?;
+    let own = Own::split(node, &["profile", "site", "label", "location", "enabled", "identity"]);
+    let stated = own.get("identity").map(|identity| {
+        let text = |name| identity.get(name).and_then(Node::text);
+        Box::new((text("vendor").map(vendor_id), text("model").map(str::to_owned)))
+    });
+    Some(Arc::new(Device {
+        mac,
+        label: own.text("label"),
+        location: own.text("location"),
+        enabled: !matches!(own.get("enabled").map(|node| &node.value), Some(Value::Switch(false))),
+        stated,
+        profile: own.reference("profile"),
+        site: own.reference("site"),
+        file: file.clone(),
+        line: own.at.0,
+        column: own.at.1,
+        settings: own.layer(Box::default(), file).settings,
+    }))
+}

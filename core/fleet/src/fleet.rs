@@ -1,0 +1,96 @@
+//! An immutable snapshot of what phones should be: all profile files at one moment. A reload makes a new one and swaps it in; a
+//! request in flight finishes on the one it started with.
+
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use provost_plugin::MacAddr;
+
+use crate::{
+    Device, Problem,
+    document::Document,
+    files::{self, Source, Sources},
+    index::Index,
+};
+
+/// Every profile and device that is in service.
+#[derive(Debug)]
+pub struct Fleet {
+    sources: Sources,
+    pub(crate) index: Index,
+    modified: SystemTime,
+}
+
+impl Default for Fleet {
+    /// A fleet without phones.
+    fn default() -> Fleet {
+        Fleet { sources: Sources::new(), index: Index::default(), modified: SystemTime::UNIX_EPOCH }
+    }
+}
+
+impl Fleet {
+    /// Reads `*.yaml` and `*.yml` below `root`, in the order of their paths, and reports everything that is wrong at once.
+    ///
+    /// Files that did not change since `previous` are not parsed again. A file with an error keeps the version that `previous` had in
+    /// service, or is left out if there is none; all others load. The problems of a file come back at each reading until it is mended.
+    pub fn read(root: &Path, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
+        let (sources, mut problems) = files::read(root, previous.map(|fleet| &fleet.sources));
+        for source in sources.values() {
+            problems.extend(source.problems.iter().cloned());
+        }
+        let documents = sources.values().map(|source: &Source| &*source.document);
+        let mut between = Vec::new();
+        let index = Index::build(documents, previous.map(|fleet| &fleet.index), &mut between);
+        between.sort();
+        problems.extend(between);
+        let modified = match previous {
+            // The newest file's time, so that it stays the same over a restart.
+            None => sources.values().map(|source| source.written).max().unwrap_or(SystemTime::UNIX_EPOCH),
+            Some(previous) if same(&previous.sources, &sources) => previous.modified,
+            // A deleted file leaves no time behind, and a restored one an old time; the change itself is now.
+            Some(_) => SystemTime::now(),
+        };
+        (Fleet { sources, index, modified }, problems)
+    }
+
+    /// Every device in service, by MAC.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = (MacAddr, &Device)> {
+        self.index.devices.iter().map(|device| (device.mac(), &**device))
+    }
+
+    pub fn device(&self, mac: MacAddr) -> Option<&Device> {
+        self.index.device(mac).map(|device| &**device)
+    }
+
+    /// Devices in service.
+    pub fn len(&self) -> usize {
+        self.index.devices.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Names of the profiles in service.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.index.profiles.keys().map(|name| &**name)
+    }
+
+    /// Names of the sites.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        self.index.sites.keys().map(|name| &**name)
+    }
+
+    /// When what is in service last changed.
+    pub fn modified(&self) -> SystemTime {
+        self.modified
+    }
+}
+
+fn same(before: &Sources, now: &Sources) -> bool {
+    let document = |source: &Source| -> Arc<Document> { source.document.clone() };
+    before.len() == now.len()
+        && before
+            .iter()
+            .zip(now)
+            .all(|((path, old), (other, new))| path == other && Arc::ptr_eq(&document(old), &document(new)))
+}

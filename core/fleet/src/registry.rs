@@ -1,0 +1,491 @@
+//! What phones were seen doing: who announced itself, what it was told, what it fetched. In memory and bounded, for whatever floods
+//! the network must not fill it. Knows no files: whether a phone is known is for the caller to say.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use provost_plugin::{MacAddr, model::Identity};
+use serde::{Serialize, Serializer};
+
+/// Events kept of each phone: some boots' worth.
+const EVENTS: usize = 32;
+/// Characters kept of any text that came from the network.
+const TEXT: usize = 128;
+
+/// A phone seen at a time, through a door.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    pub identity: Identity,
+    /// As logs name it: `pnp`, `http`, `tftp`.
+    pub door: &'static str,
+    /// It announced itself, which binds its address to it; asking for a file does not, for a name in a path is no proof.
+    pub announced: bool,
+    pub address: Option<IpAddr>,
+    pub interface: Option<String>,
+    pub at: SystemTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No profile file knows it: it is shown, and given nothing.
+    Pending,
+    Known,
+}
+
+/// Something that happened to a phone. Holds no secrets: a URL or file name that carries a token is for the caller to shorten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event {
+    #[serde(serialize_with = "milliseconds")]
+    pub at: SystemTime,
+    #[serde(flatten)]
+    pub what: Happening,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum Happening {
+    /// It was told where to fetch.
+    Announced {
+        plugin: String,
+    },
+    NotifyAnswered {
+        code: u16,
+    },
+    NotifyTimedOut {
+        reason: String,
+    },
+    /// A file was asked for. `outcome` is the desk's word: found, unknown, refused, failed.
+    Fetched {
+        door: &'static str,
+        file: String,
+        outcome: &'static str,
+        bytes: u64,
+    },
+    /// It was given nothing.
+    Refused {
+        reason: String,
+    },
+}
+
+/// All that is kept of one phone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    pub mac: MacAddr,
+    pub state: State,
+    /// The newest that it told of each thing.
+    pub identity: Identity,
+    pub door: &'static str,
+    pub address: Option<IpAddr>,
+    pub interface: Option<String>,
+    #[serde(serialize_with = "milliseconds")]
+    pub first_seen: SystemTime,
+    #[serde(serialize_with = "milliseconds")]
+    pub last_seen: SystemTime,
+    pub sightings: u64,
+    /// Oldest first.
+    pub events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub pending: usize,
+    pub known: usize,
+    /// Sightings since the start.
+    pub sightings: u64,
+    /// Phones forgotten to make room.
+    pub forgotten: u64,
+}
+
+/// Milliseconds since 1970, as browsers and dashboards take them.
+fn milliseconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    serializer.serialize_u64(since.as_millis() as u64)
+}
+
+/// The phones that were seen, most lately seen kept longest, pending ones forgotten before known ones.
+#[derive(Debug)]
+pub struct Registry {
+    /// Several, so that phones that boot together do not wait for each other.
+    shards: Vec<Mutex<Shard>>,
+    per_shard: usize,
+    /// Never locked together with a shard.
+    addresses: Mutex<HashMap<IpAddr, MacAddr>>,
+    sightings: AtomicU64,
+    forgotten: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    phones: HashMap<MacAddr, Kept>,
+    /// Sightings in order, for pending and for known phones. Only a phone's last one counts; the others are swept out now and then,
+    /// which costs less than keeping a list in order at every sighting.
+    order: [VecDeque<(MacAddr, u64)>; 2],
+    stamp: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    record: Record,
+    stamp: u64,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry::new(100_000)
+    }
+}
+
+impl Registry {
+    /// Holds at most about `capacity` phones.
+    pub fn new(capacity: usize) -> Registry {
+        let shards = if capacity < 1024 { 1 } else { 16 };
+        Registry {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            per_shard: (capacity / shards).max(1),
+            addresses: Mutex::default(),
+            sightings: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes note of a phone. Without a MAC there is nobody to take note of, and false comes back.
+    pub fn observe(&self, sighting: Sighting, state: State) -> bool {
+        let Some(mac) = sighting.identity.mac else { return false };
+        self.sightings.fetch_add(1, Ordering::Relaxed);
+        let (announced, address) = (sighting.announced, sighting.address);
+        let mut gone = Vec::new();
+        {
+            let mut shard = self.shard(mac);
+            let before = shard.observe(mac, sighting, state);
+            if announced && before != address {
+                gone.extend(before.map(|address| (address, mac)));
+            }
+            while shard.phones.len() > self.per_shard {
+                let Some(record) = shard.forget_one() else { break };
+                self.forgotten.fetch_add(1, Ordering::Relaxed);
+                gone.extend(record.address.map(|address| (address, record.mac)));
+            }
+        }
+        let mut addresses = lock(&self.addresses);
+        if announced && let Some(address) = address {
+            addresses.insert(address.to_canonical(), mac);
+        }
+        for (address, mac) in gone {
+            // Somebody else may have the address by now.
+            if addresses.get(&address.to_canonical()) == Some(&mac) {
+                addresses.remove(&address.to_canonical());
+            }
+        }
+        true
+    }
+
+    /// Adds to what is known of a phone; one that was never seen, or was forgotten, is passed over.
+    pub fn record(&self, mac: MacAddr, mut event: Event) {
+        match &mut event.what {
+            Happening::NotifyTimedOut { reason: text }
+            | Happening::Refused { reason: text }
+            | Happening::Announced { plugin: text }
+            | Happening::Fetched { file: text, .. } => shorten(text),
+            Happening::NotifyAnswered { .. } => {}
+        }
+        if let Some(kept) = self.shard(mac).phones.get_mut(&mac) {
+            let events = &mut kept.record.events;
+            if events.len() == EVENTS {
+                events.pop_front();
+            }
+            events.push_back(event);
+        }
+    }
+
+    pub fn by_mac(&self, mac: MacAddr) -> Option<Record> {
+        self.shard(mac).phones.get(&mac).map(|kept| kept.record.clone())
+    }
+
+    /// The phone that last announced itself from this address.
+    pub fn by_address(&self, address: IpAddr) -> Option<MacAddr> {
+        lock(&self.addresses).get(&address.to_canonical()).copied()
+    }
+
+    /// Decides anew who is known, after the files changed.
+    pub fn judge(&self, is_known: impl Fn(MacAddr) -> bool) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let mut changed = Vec::new();
+            for (mac, kept) in &mut shard.phones {
+                let state = if is_known(*mac) { State::Known } else { State::Pending };
+                if kept.record.state != state {
+                    kept.record.state = state;
+                    changed.push((*mac, kept.stamp, state));
+                }
+            }
+            // By age: the order of a map is none.
+            changed.sort_by_key(|(_, stamp, _)| *stamp);
+            for (mac, stamp, state) in changed {
+                shard.order[state as usize].push_back((mac, stamp));
+            }
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            sightings: self.sightings.load(Ordering::Relaxed),
+            forgotten: self.forgotten.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        for shard in &self.shards {
+            for kept in lock(shard).phones.values() {
+                match kept.record.state {
+                    State::Pending => counts.pending += 1,
+                    State::Known => counts.known += 1,
+                }
+            }
+        }
+        counts
+    }
+
+    /// Everything that is kept, by MAC.
+    pub fn snapshot(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self
+            .shards
+            .iter()
+            .flat_map(|shard| lock(shard).phones.values().map(|kept| kept.record.clone()).collect::<Vec<_>>())
+            .collect();
+        records.sort_by_key(|record| record.mac);
+        records
+    }
+
+    fn shard(&self, mac: MacAddr) -> MutexGuard<'_, Shard> {
+        // The last digits differ between phones of one delivery, which are the ones that boot together.
+        let [.., four, five] = mac.octets();
+        lock(&self.shards[usize::from(five ^ four.rotate_left(4)) % self.shards.len()])
+    }
+}
+
+impl Shard {
+    /// The address from which it was seen before.
+    fn observe(&mut self, mac: MacAddr, sighting: Sighting, state: State) -> Option<IpAddr> {
+        self.stamp += 1;
+        let stamp = self.stamp;
+        let Sighting { mut identity, door, announced, address, mut interface, at } = sighting;
+        [&mut identity.vendor, &mut identity.model, &mut identity.firmware, &mut identity.user_agent, &mut interface]
+            .into_iter()
+            .flatten()
+            .for_each(shorten);
+        let kept = self.phones.entry(mac).or_insert_with(|| Kept {
+            record: Record {
+                mac,
+                state,
+                identity: Identity::default(),
+                door,
+                address: None,
+                interface: None,
+                first_seen: at,
+                last_seen: at,
+                sightings: 0,
+                events: VecDeque::new(),
+            },
+            stamp,
+        });
+        kept.stamp = stamp;
+        let record = &mut kept.record;
+        let before = record.address;
+        record.state = state;
+        record.door = door;
+        record.last_seen = at;
+        record.sightings += 1;
+        // A relay or a second phone's path in a GET would move the phone; only its own word does.
+        if announced || record.address.is_none() {
+            record.address = address.or(record.address);
+            record.interface = interface.or(record.interface.take());
+        }
+        let known = &mut record.identity;
+        known.mac = Some(mac);
+        for (new, old) in [
+            (identity.vendor, &mut known.vendor),
+            (identity.model, &mut known.model),
+            (identity.firmware, &mut known.firmware),
+            (identity.user_agent, &mut known.user_agent),
+        ] {
+            if new.is_some() {
+                *old = new;
+            }
+        }
+        self.order[state as usize].push_back((mac, stamp));
+        if self.order[state as usize].len() > 2 * self.phones.len() + 64 {
+            self.sweep(state);
+        }
+        before
+    }
+
+    fn sweep(&mut self, state: State) {
+        let phones = &self.phones;
+        self.order[state as usize].retain(|(mac, stamp)| counts_still(phones, *mac, *stamp, state));
+    }
+
+    fn forget_one(&mut self) -> Option<Record> {
+        for state in [State::Pending, State::Known] {
+            while let Some((mac, stamp)) = self.order[state as usize].pop_front() {
+                if counts_still(&self.phones, mac, stamp, state) {
+                    return self.phones.remove(&mac).map(|kept| kept.record);
+                }
+            }
+        }
+        None
+    }
+}
+
+fn counts_still(phones: &HashMap<MacAddr, Kept>, mac: MacAddr, stamp: u64, state: State) -> bool {
+    phones.get(&mac).is_some_and(|kept| kept.stamp == stamp && kept.record.state == state)
+}
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(TEXT) {
+        text.truncate(end);
+    }
+}
+
+/// A panic elsewhere leaves each record whole: they are written field by field, and none depends on another.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn mac(number: u16) -> MacAddr {
+        let [high, low] = number.to_be_bytes();
+        MacAddr::new([0x00, 0x04, 0x13, 0, high, low])
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn sighting(number: u16, address: &str, seconds: u64) -> Sighting {
+        Sighting {
+            identity: Identity { mac: Some(mac(number)), vendor: Some("acme".into()), ..Identity::default() },
+            door: "pnp",
+            announced: true,
+            address: Some(address.parse().unwrap()),
+            interface: Some("eth0".into()),
+            at: at(seconds),
+        }
+    }
+
+    #[test]
+    fn the_newest_word_on_each_thing_is_kept() {
+        let registry = Registry::new(10);
+        assert!(
+            !registry.observe(Sighting { identity: Identity::default(), ..sighting(1, "10.0.0.1", 1) }, State::Known)
+        );
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Pending);
+        let mut later = sighting(1, "10.0.0.99", 2);
+        later.identity = Identity { mac: Some(mac(1)), model: Some("x".repeat(5000)), ..Identity::default() };
+        (later.announced, later.door) = (false, "http");
+        registry.observe(later, State::Known);
+        let record = registry.by_mac(mac(1)).unwrap();
+        assert_eq!(record.identity.vendor.as_deref(), Some("acme"));
+        assert_eq!(record.identity.model.map(|model| model.len()), Some(TEXT));
+        assert_eq!(
+            (record.state, record.sightings, record.first_seen, record.last_seen),
+            (State::Known, 2, at(1), at(2))
+        );
+        assert_eq!(record.address, Some("10.0.0.1".parse().unwrap()), "asking for a file must not move a phone");
+        assert_eq!(registry.by_address("10.0.0.99".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn an_address_belongs_to_whoever_announced_itself_last() {
+        let registry = Registry::new(10);
+        let address = "10.0.0.1".parse().unwrap();
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Known);
+        registry.observe(sighting(2, "10.0.0.1", 2), State::Known);
+        assert_eq!(registry.by_address("::ffff:10.0.0.1".parse().unwrap()), Some(mac(2)));
+        registry.observe(sighting(1, "10.0.0.7", 3), State::Known);
+        assert_eq!(
+            registry.by_address(address),
+            Some(mac(2)),
+            "moving away must not take the address from the next one"
+        );
+        registry.observe(sighting(2, "10.0.0.8", 4), State::Known);
+        assert_eq!(registry.by_address(address), None);
+    }
+
+    #[test]
+    fn a_flood_of_strangers_does_not_push_out_the_known() {
+        let registry = Registry::new(3);
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Known);
+        registry.observe(sighting(2, "10.0.0.2", 2), State::Pending);
+        for number in 100..1100 {
+            registry.observe(sighting(number, "10.9.9.9", 3), State::Pending);
+            registry.observe(sighting(2, "10.0.0.2", 3), State::Pending);
+        }
+        assert_eq!(registry.counts(), Counts { pending: 2, known: 1, sightings: 2002, forgotten: 999 });
+        assert!(registry.by_mac(mac(1)).is_some());
+        assert!(registry.by_mac(mac(2)).is_some(), "the one that keeps coming back is kept");
+        assert_eq!(lock(&registry.addresses).len(), 3);
+        assert!(lock(&registry.shards[0]).order[0].len() < 100);
+    }
+
+    #[test]
+    fn a_reload_judges_anew() {
+        let registry = Registry::new(2);
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Pending);
+        registry.observe(sighting(2, "10.0.0.2", 2), State::Known);
+        registry.judge(|phone| phone == mac(1));
+        assert_eq!(registry.by_mac(mac(1)).unwrap().state, State::Known);
+        registry.observe(sighting(3, "10.0.0.3", 3), State::Pending);
+        assert!(registry.by_mac(mac(2)).is_none(), "the pending one goes first, though it was seen later");
+    }
+
+    #[test]
+    fn the_last_events_are_kept_and_shown_without_ado() {
+        let registry = Registry::new(10);
+        registry.record(mac(1), Event { at: at(1), what: Happening::NotifyAnswered { code: 200 } });
+        assert!(registry.by_mac(mac(1)).is_none());
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Known);
+        for code in 200..300 {
+            registry.record(mac(1), Event { at: at(u64::from(code)), what: Happening::NotifyAnswered { code } });
+        }
+        let fetched =
+            Happening::Fetched { door: "http", file: "000413000001.cfg".into(), outcome: "found", bytes: 4096 };
+        registry.record(mac(1), Event { at: at(300), what: fetched });
+        let shown = serde_json::to_value(registry.snapshot()).unwrap();
+        assert_eq!(shown[0]["events"].as_array().unwrap().len(), EVENTS);
+        assert_eq!(shown[0]["events"][0]["code"], 269);
+        let last = serde_json::json!({
+            "at": 300_000, "what": "fetched", "door": "http", "file": "000413000001.cfg", "outcome": "found", "bytes": 4096
+        });
+        assert_eq!(shown[0]["events"][EVENTS - 1], last);
+    }
+
+    #[test]
+    fn many_threads_may_watch() {
+        let registry = Registry::new(2000);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let registry = &registry;
+                scope.spawn(move || {
+                    for number in 0..2000_u16 {
+                        registry.observe(sighting(number * 4 + thread, "10.0.0.1", 1), State::Pending);
+                    }
+                });
+            }
+        });
+        let counts = registry.counts();
+        assert_eq!(counts.sightings, 8000);
+        assert_eq!(counts.pending as u64 + counts.forgotten, 8000);
+        assert!(counts.pending <= 2000);
+    }
+}

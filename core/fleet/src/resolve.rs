@@ -1,0 +1,328 @@
+//! Layers to a phone: which layers apply, what is filled in where nobody said anything, and where each value came from.
+
+use std::net::IpAddr;
+
+use provost_plugin::{
+    MacAddr, Phone, Secret, Spec,
+    model::{FunctionKey, Identity, Line, Settings},
+    switches,
+};
+use serde_json::Value as Json;
+
+use crate::{
+    Fleet,
+    document::{Candidate, Layer, Profile},
+    merge::Merged,
+    origin::{LayerRef, Origins},
+    shape, zone,
+};
+
+/// Where a phone is, as far as it can be seen from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub address: Option<IpAddr>,
+    /// The interface of this server on which it was heard.
+    pub interface: Option<String>,
+    /// This server as the phone reaches it, with a slash at the end.
+    pub base_url: String,
+}
+
+/// A phone that wants its configuration.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub mac: MacAddr,
+    /// As observed; what the administrator stated about the device wins over it.
+    pub identity: Identity,
+    pub place: Place,
+}
+
+/// A phone with all its settings, and how they came about.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub phone: Phone,
+    pub origins: Origins,
+    /// The profile that applied, asked for or chosen.
+    pub profile: Option<String>,
+    /// Weakest first.
+    pub layers: Vec<LayerRef>,
+}
+
+/// Why a device is given nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error("{0} is in no profile file")]
+    Unknown(MacAddr),
+    #[error("{mac} is switched off at {file}:{line}")]
+    Disabled { mac: MacAddr, file: String, line: u32 },
+    #[error("{mac} asked as a phone of {asked}, but {file}:{line} states that it is one of {stated}")]
+    OtherVendor { mac: MacAddr, asked: String, stated: String, file: String, line: u32 },
+    /// The checker let through what the model refuses. A fault of ours, not of the files.
+    #[error("settings of {what} do not fit the model: {reason}")]
+    Misfit { what: String, reason: String },
+}
+
+/// The layers as they are laid, with the settings so far.
+struct Stack<'a> {
+    merged: Merged<'a>,
+    layers: Vec<LayerRef>,
+}
+
+impl<'a> Stack<'a> {
+    fn lay(&mut self, kind: &str, layer: &'a Layer) {
+        let name = if layer.name.is_empty() { kind.to_owned() } else { format!("{kind} {}", layer.name) };
+        self.put(LayerRef { name, file: layer.file.clone(), line: layer.line }, &layer.settings);
+    }
+
+    fn put(&mut self, layer: LayerRef, settings: &'a crate::node::Node) {
+        let number = u16::try_from(self.layers.len()).unwrap_or(u16::MAX);
+        self.merged.lay(settings, shape::settings(), number);
+        self.layers.push(layer);
+    }
+
+    fn finish(self, what: impl FnOnce() -> String) -> Result<(Settings, Origins, Vec<LayerRef>), ResolveError> {
+        let (values, root) = self.merged.finish();
+        let settings = serde_json::from_value(values)
+            .map_err(|error| ResolveError::Misfit { what: what(), reason: error.to_string() })?;
+        let origins = Origins { layers: self.layers.clone(), root, ..Origins::default() };
+        Ok((settings, origins, self.layers))
+    }
+}
+
+impl Fleet {
+    /// The phone that `asker` should be, for the plugin of `spec`.
+    ///
+    /// The same snapshot, asker and spec always give the same phone: phones compare checksums and reboot over a difference.
+    pub fn resolve(&self, asker: &Asker, spec: &Spec) -> Result<Resolved, ResolveError> {
+        let Asker { mac, place, .. } = asker;
+        let device = self.device(*mac).ok_or(ResolveError::Unknown(*mac))?;
+        let (file, line) = (device.file().to_owned(), device.line());
+        if !device.is_enabled() {
+            return Err(ResolveError::Disabled { mac: *mac, file, line });
+        }
+        let vendor = spec.id();
+        if let Some(stated) = device.stated_vendor()
+            && stated != vendor
+        {
+            return Err(ResolveError::OtherVendor { mac: *mac, asked: vendor, stated: stated.to_owned(), file, line });
+        }
+        let identity = device.identity(&asker.identity);
+        let model = Model::of(spec, identity.model.as_deref());
+        let profile = match device.profile() {
+            Some(name) => Some(name),
+            None => {
+                self.choose(&Candidate { mac: *mac, vendor: &vendor, models: &model.spellings, address: place.address })
+            }
+        };
+        let chain = profile.map(|name| self.index.chain(name)).unwrap_or_default();
+        let site = device.site().or_else(|| chain.iter().rev().find_map(|profile| Some(&*profile.site.as_ref()?.name)));
+
+        let mut stack = self.ground(place, site, &vendor, &model);
+        for profile in &chain {
+            stack.lay("profile", &profile.layer);
+        }
+        stack.put(LayerRef { name: format!("device {mac}"), file: device.file.clone(), line }, &device.settings);
+        stack.merged.share_sip();
+        let (settings, origins, layers) = stack.finish(|| format!("device {mac}"))?;
+
+        let mut phone = model.phone(spec, settings, place);
+        phone.mac = Some(*mac);
+        phone.firmware = identity.firmware;
+        let mut resolved = Resolved { phone, origins, profile: profile.map(str::to_owned), layers };
+        resolved.fill(place);
+        Ok(resolved)
+    }
+
+    /// The phone as a file that many phones share may know it: the layers that hold for all phones of the model at this place, without
+    /// lines, keys, passwords and raw settings.
+    pub fn common(&self, place: &Place, spec: &Spec, model: Option<&str>) -> Result<Resolved, ResolveError> {
+        let model = Model::of(spec, model);
+        let mut stack = self.ground(place, None, &spec.id(), &model);
+        // Raw settings may be passwords under the vendor's own names; nobody but the vendor could tell. They reach the phone in its
+        // own file.
+        stack.merged.leave_out(&["lines", "keys", "expansion", "vendor"]);
+        let (settings, origins, layers) = stack.finish(|| format!("common files of {}", spec.vendor))?;
+        let phone = model.phone(spec, without_secrets(settings), place);
+        let mut resolved = Resolved { phone, origins, profile: None, layers };
+        resolved.fill(place);
+        Ok(resolved)
+    }
+
+    /// Everything below the profile.
+    fn ground<'a>(&'a self, place: &Place, site: Option<&'a str>, vendor: &str, model: &Model) -> Stack<'a> {
+        let index = &self.index;
+        let mut stack = Stack { merged: Merged::new(), layers: Vec::new() };
+        for layer in &index.defaults {
+            stack
+                .put(LayerRef { name: "defaults".into(), file: layer.file.clone(), line: layer.line }, &layer.settings);
+        }
+        let networks: Vec<_> =
+            index.networks.iter().filter(|network| network.covers(place.address, place.interface.as_deref())).collect();
+        let of_network = || networks.iter().rev().find_map(|network| Some(&*network.site.as_ref()?.name));
+        for layer in site.or_else(of_network).and_then(|site| index.sites.get(site)).into_iter().flatten() {
+            stack.lay("site", layer);
+        }
+        for network in networks {
+            stack.lay("network", &network.layer);
+        }
+        for layer in index.vendors.get(vendor).into_iter().flatten() {
+            stack.lay("vendor", layer);
+        }
+        for layer in index.models.iter().filter(|layer| model.fits(&layer.name)) {
+            stack.lay("model", layer);
+        }
+        stack
+    }
+
+    /// The profile of a device that names none.
+    fn choose(&self, phone: &Candidate) -> Option<&str> {
+        let fitting =
+            |profile: &&std::sync::Arc<Profile>| profile.selector.as_ref().is_some_and(|selector| selector.fits(phone));
+        let chosen = self.index.choosing.iter().find(fitting).or_else(|| self.index.profiles.get("default"));
+        chosen.map(|profile| &*profile.layer.name)
+    }
+}
+
+/// A type designation and its row in `vendor.yaml`.
+struct Model<'a> {
+    name: Option<&'a str>,
+    row: Option<&'a provost_plugin::spec::Model>,
+    /// As `vendor.yaml` spells it, its aliases, and as it was told: people write any of them.
+    spellings: Vec<&'a str>,
+}
+
+impl<'a> Model<'a> {
+    fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
+        let Some(told) = told else { return Model { name: None, row: None, spellings: Vec::new() } };
+        match spec.model(told) {
+            // A row that is a pattern has no name of its own to give.
+            Some((name, row)) if name.contains('*') => {
+                Model { name: Some(told), row: Some(row), spellings: vec![told] }
+            }
+            Some((name, row)) => {
+                let spellings = [name, told].into_iter().chain(row.aliases.iter().map(String::as_str)).collect();
+                Model { name: Some(name), row: Some(row), spellings }
+            }
+            None => Model { name: Some(told), row: None, spellings: vec![told] },
+        }
+    }
+
+    fn fits(&self, pattern: &str) -> bool {
+        self.spellings.iter().any(|model| provost_plugin::spec::matches_wildcard(pattern, model))
+    }
+
+    fn phone(&self, spec: &Spec, mut settings: Settings, place: &Place) -> Phone {
+        let vendor = spec.id();
+        // Of one vendor only, and under names of their own: `phone.vendor` is the vendor's name.
+        let raw = std::mem::take(&mut settings.vendor).remove(&vendor).unwrap_or_default();
+        let set = std::mem::take(&mut settings.options).remove(&vendor).unwrap_or_default();
+        Phone {
+            vendor,
+            model: self.name.map(str::to_owned),
+            base_url: place.base_url.clone(),
+            capabilities: self.row.cloned().unwrap_or_default(),
+            zone: settings.time.zone.as_deref().and_then(zone::zone),
+            raw,
+            switches: switches(spec, &set),
+            settings,
+            ..Phone::default()
+        }
+    }
+}
+
+impl Resolved {
+    /// Everything that templates may count on being there.
+    fn fill(&mut self, place: &Place) {
+        let Resolved { phone, origins, .. } = self;
+        let settings = &mut phone.settings;
+        for (index, line) in settings.lines.iter_mut().enumerate() {
+            fill_line(line, &mut |field, reason| origins.fill(format!("lines.{index}.{field}"), reason));
+        }
+        fill_keys(&mut settings.keys, &mut |index| origins.fill(format!("keys.{index}.line"), "the first line"));
+        for (module, expansion) in settings.expansion.iter_mut().enumerate() {
+            let mut note = |index| origins.fill(format!("expansion.{module}.keys.{index}.line"), "the first line");
+            fill_keys(&mut expansion.keys, &mut note);
+        }
+        if settings.provisioning.url.is_none() {
+            settings.provisioning.url = Some(place.base_url.clone());
+            origins.fill("provisioning.url".into(), "this server as the phone reaches it");
+        }
+        let remote = settings.phonebook.remote.iter_mut().map(|book| &mut book.url);
+        let assets = [&mut settings.firmware_update.url, &mut settings.display.wallpaper];
+        for url in assets.into_iter().chain(remote).flatten() {
+            *url = absolute(url, &place.base_url);
+        }
+    }
+}
+
+fn fill_line(line: &mut Line, note: &mut impl FnMut(&str, &'static str)) {
+    let mut fill = |field: &str, value: &mut Option<String>, from: &Option<String>, reason| {
+        if value.is_none() && from.is_some() {
+            value.clone_from(from);
+            note(field, reason);
+        }
+    };
+    fill("number", &mut line.number, &line.username, "the line's username");
+    fill("username", &mut line.username, &line.number, "the line's number");
+    fill("auth_username", &mut line.auth_username, &line.username, "the line's username");
+    fill("label", &mut line.label, &line.number, "the line's number");
+    fill("display_name", &mut line.display_name, &line.label, "the line's label");
+    if line.enabled.is_none() {
+        line.enabled = Some(true);
+        note("enabled", "a line that is there is on");
+    }
+}
+
+fn fill_keys(keys: &mut [FunctionKey], note: &mut impl FnMut(usize)) {
+    for (index, key) in keys.iter_mut().enumerate() {
+        if key.line.is_none() {
+            key.line = Some(1);
+            note(index);
+        }
+    }
+}
+
+/// A path below `assets/` as the URL at which this server hands it out; a full URL stays.
+fn absolute(url: &str, base_url: &str) -> String {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if scheme.is_some_and(|scheme| {
+        !scheme.is_empty() && scheme.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"+-.".contains(&letter))
+    }) {
+        return url.to_owned();
+    }
+    let mut full = base_url.to_owned();
+    for letter in url.trim_start_matches('/').chars() {
+        // What can stand in no URL; braces and dollars stay, for phones put their own values there.
+        if letter.is_ascii_graphic() && !matches!(letter, '"' | '<' | '>') {
+            full.push(letter);
+        } else {
+            full.push_str(&provost_plugin::percent_encode(letter.encode_utf8(&mut [0; 4])));
+        }
+    }
+    full
+}
+
+/// Takes every password out, whatever field it stands in: what the type masks is what shows differently when it is exposed. So a
+/// password that is added to the model tomorrow is taken out too.
+fn without_secrets(settings: Settings) -> Settings {
+    fn strip(masked: &Json, exposed: &mut Json) {
+        match (masked, exposed) {
+            (Json::Object(masked), Json::Object(exposed)) => {
+                exposed.retain(|name, value| match masked.get(name) {
+                    Some(Json::String(shown)) => value.as_str() == Some(shown),
+                    _ => true,
+                });
+                for (name, value) in exposed {
+                    masked.get(name).into_iter().for_each(|masked| strip(masked, value));
+                }
+            }
+            (Json::Array(masked), Json::Array(exposed)) => {
+                masked.iter().zip(exposed).for_each(|(masked, exposed)| strip(masked, exposed));
+            }
+            _ => {}
+        }
+    }
+    let masked = serde_json::to_value(&settings).unwrap_or_default();
+    let mut exposed = Secret::exposed(|| serde_json::to_value(&settings)).unwrap_or_default();
+    strip(&masked, &mut exposed);
+    serde_json::from_value(exposed).unwrap_or_default()
+}

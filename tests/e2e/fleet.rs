@@ -1,0 +1,95 @@
+//! Phones of every kind that the vendors know boot, and each ends with its own file.
+
+use std::{net::SocketAddrV4, time::Duration};
+
+use provost_phone::{Door, Fleet, Options, Outcome, Phone, Scheme};
+use provost_plugin::{MacAddr, spec::Simulation};
+use provost_tests::{Lan, Plan, Server, inventory, specs};
+
+/// One phone of every kind of every vendor, with the vendor's name.
+fn kinds() -> Vec<Simulation> {
+    specs().into_iter().flat_map(|(_, spec)| spec.simulate).collect()
+}
+
+fn fleet(phones: u32, options: Options) -> Fleet {
+    Fleet { kinds: kinds(), phones, first: 1, sources: Vec::new(), at_once: 64, options }
+}
+
+fn serve(lan: &Lan, members: &[(MacAddr, &Simulation)]) -> Server {
+    Plan::on(lan.server()).file("profiles/fleet.yaml", inventory(members)).start().ready()
+}
+
+/// Boots every kind of phone, one after the other, each from port 5060 as a phone does that prints no other.
+fn boot_each(lan: &Lan, members: &[(MacAddr, &Simulation)], options: &Options) -> Vec<Outcome> {
+    let source = SocketAddrV4::new(lan.phone(0).address(), 5060);
+    lan.phone(0).block_on(async || {
+        let mut outcomes = Vec::new();
+        for (mac, kind) in members {
+            // No socket of the phone before may be left on the port.
+            let options = Options { source, linger: Duration::ZERO, ..options.clone() };
+            outcomes.push(Phone::new(kind, *mac, options).run().await);
+        }
+        outcomes
+    })
+}
+
+#[test]
+fn every_kind_of_phone_is_told_where_its_file_is_and_gets_it_and_no_packet_of_it_is_malformed() {
+    let lan = Lan::new(1);
+    let fleet = fleet(kinds().len() as u32, Options::default());
+    let members = fleet.members().unwrap();
+    let _server = serve(&lan, &members);
+    let mut capture = lan.capture();
+    for outcome in boot_each(&lan, &members, &Options::default()) {
+        assert!(outcome.configured, "{outcome}");
+        assert_eq!(outcome.answered, Some(200), "{outcome}");
+        assert!(outcome.findings.is_empty(), "{outcome}");
+        assert_eq!((outcome.announced, outcome.notifies), (1, 1), "{outcome}");
+        let secret = format!("secret-{}", outcome.mac.bare());
+        let texts: String = outcome.files.iter().map(|file| file.text()).collect();
+        // Told in binary by some: then it is in none of the texts, but neither is another's.
+        let others = texts.matches("secret-").count() - texts.matches(&secret).count();
+        assert_eq!(others, 0, "another phone's password in {outcome}");
+    }
+    capture.decode("tcp.port", 8080, "http");
+    assert_eq!(capture.malformed(), Vec::<String>::new());
+}
+
+#[test]
+fn every_kind_of_phone_is_configured_over_each_door_with_the_same_bytes() {
+    let lan = Lan::new(1);
+    let fleet = fleet(kinds().len() as u32, Options::default());
+    let members = fleet.members().unwrap();
+    let server = serve(&lan, &members);
+    // The same base URL in both: some files carry the URL that they came from.
+    let [http, tftp] = [(Scheme::Http, 8080), (Scheme::Tftp, 69)].map(|(scheme, port)| {
+        boot_each(&lan, &members, &Options { door: Door::Over { scheme, port }, ..Options::default() })
+    });
+    for (http, tftp) in http.iter().zip(&tftp) {
+        assert!(http.configured && tftp.configured, "{http}\n{tftp}");
+        let content = |outcome: &Outcome| -> Vec<_> {
+            outcome
+                .files
+                .iter()
+                .filter(|file| file.is_found())
+                .map(|file| (file.url.path.clone(), file.text()))
+                .collect()
+        };
+        assert_eq!(content(http), content(tftp));
+    }
+    drop(server);
+}
+
+#[test]
+fn a_mixed_fleet_is_configured_though_the_switch_loses_a_fifth() {
+    let mut lan = Lan::new(1);
+    let sources = lan.add_addresses(0, 50);
+    let options = Options { boots: 5, ..Options::default() };
+    let fleet = Fleet { sources, ..fleet(150, options) };
+    let _server = serve(&lan, &fleet.members().unwrap());
+    lan.drop_packets(20);
+    let report = lan.phone(0).block_on(async || fleet.run(|_| ()).await.unwrap());
+    assert!(report.is_complete(), "{report}");
+    assert!(report.announced > 150, "the loss was not felt: {report}");
+    assert!(report.findings.is_empty(), "{report}");
+}
