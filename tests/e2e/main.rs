@@ -6,5 +6,9 @@
 /// The bench by itself: phones, network, loss and capture against a server of thirty lines. When this fails, nothing below can be
 /// believed.
 mod bench;
+/// Real phones' SUBSCRIBEs, byte for byte: who is answered, with what, how often, and what stands behind the URL.
+mod captures;
 /// Phones of every kind that the vendors know, from the SUBSCRIBE to the file: alone, over each door, and in numbers on a bad network.
 mod fleet;
+/// A phone played by hand, for what the simulated one would be too clever to do.
+mod wire;

@@ -1,8 +1,8 @@
 //! A network for one test: a switch, a server and phones, each a namespace, cabled with veth pairs.
 //!
 //! A segment is a bridge in the switch with a subnet of its own: 10.200.0.0/16, 10.201.0.0/16, …. The server's first interface on it has
-//! the host number 0.1, phones begin at 1.1, further addresses at 128.1. What hosts need of routes is that multicast leaves by an interface; there is
-//! no router, as PnP does not cross one.
+//! the host number 0.1, phones begin at 1.1, further addresses at 128.1. What hosts need of routes is that multicast leaves by an
+//! interface; there is no router, as PnP does not cross one.
 
 use std::{net::Ipv4Addr, ops::Deref};
 

@@ -5,6 +5,7 @@
 //! | `e2e/` | the real `provost` and simulated phones on a network made for the test; one module for each thing that users see | root, `ip`, `nft`, `tshark` |
 //! | `contract/` | what every plugin must keep to, with no word about any one of them: captures claimed, models rendered, hostile values held | – |
 //! | `golden/` | rendered files as folders: `profiles.yaml` and the files that must come of it | – |
+//! | `cli/` | the program's commands, exit codes and words, on loopback or without a network | – |
 //! | `repo/` | rules about the repository itself: arrows between packages, READMEs, names, shipped examples that load | – |
 //! | `captures/`, `fixtures/` | data that several targets read | – |
 //!
@@ -12,7 +13,8 @@
 //! targets. A new case is a new file or folder. Nothing is skipped: a test that lacks what it needs fails and says what to install.
 //!
 //! This library is the bench: [`Lan`] is a network of namespaces, [`Server`] the binary on it, [`Capture`] what went over the wire,
-//! [`specs`] the vendors as the repository ships them, [`tools`] the programs of others that judge. Every thing that is made here is taken away again when its value goes.
+//! [`specs`] the vendors as the repository ships them, [`tools`] the programs of others that judge. Every thing that is made here is
+//! taken away again when its value goes.
 
 mod built;
 mod capture;

@@ -288,10 +288,12 @@ impl Drop for Server {
             drop(self.child.wait());
             return;
         }
-        self.stop();
+        let ended_by_the_test = self.ended.is_some();
+        let status = self.stop();
         let panics: Vec<_> =
             self.log.lines().iter().filter(|line| line.text.contains("panicked at")).cloned().collect();
         assert!(panics.is_empty() || self.plan.pardons_panics, "the server panicked: {panics:#?}");
+        assert!(ended_by_the_test || status.success(), "the server ended with {status}\n{}", self.log);
     }
 }
 

@@ -33,7 +33,13 @@ pub(crate) struct SettingsArgs {
     pub(crate) profiles: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_TEMPLATES", value_name = "DIR", help = "Templates as shipped")]
     pub(crate) templates: Option<PathBuf>,
-    #[arg(long, global = true, env = "PROVOST_OVERRIDES", value_name = "DIR", help = "The site's own templates, which win")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROVOST_OVERRIDES",
+        value_name = "DIR",
+        help = "The site's own templates, which win"
+    )]
     pub(crate) overrides: Option<PathBuf>,
     /// Directory of plugins; may be given several times
     #[arg(long, global = true, env = "PROVOST_PLUGINS", value_name = "DIR", value_delimiter = ':')]
@@ -42,7 +48,13 @@ pub(crate) struct SettingsArgs {
     pub(crate) assets: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_STATE", value_name = "DIR", help = "What the server itself keeps")]
     pub(crate) state: Option<PathBuf>,
-    #[arg(long, global = true, env = "PROVOST_LOG_FORMAT", value_name = "FORMAT", help = "How the log is written [default: human]")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROVOST_LOG_FORMAT",
+        value_name = "FORMAT",
+        help = "How the log is written [default: human]"
+    )]
     pub(crate) log_format: Option<LogFormatArg>,
     /// What the log holds: error, warn, info, debug, trace, or a filter such as info,provost_server=debug [default: info]
     #[arg(long, global = true, env = "PROVOST_LOG", value_name = "LEVEL")]
@@ -239,7 +251,9 @@ impl SettingsArgs {
             }
         }
         // A path on the command line is meant from where the person stands, not from where the settings file lies.
-        let here = |path: &Option<PathBuf>| path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        let here = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
         put(&mut file.data, &here(&self.data));
         put(&mut file.profiles, &here(&self.profiles));
         put(&mut file.templates, &here(&self.templates));

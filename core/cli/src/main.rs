@@ -34,13 +34,19 @@ fn main() -> ExitCode {
         Err(error) => {
             // Whoever reads our output may have gone away (`provost … | head`): that is no failure of ours.
             let gone = error.chain().any(|cause| {
-                cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+                cause
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
             });
             if gone {
                 return ExitCode::SUCCESS;
             }
             let _ = writeln!(std::io::stderr(), "provost: {error:#}");
-            if error.is::<provost_server::settings::SettingsError>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+            if error.is::<provost_server::settings::SettingsError>() {
+                ExitCode::from(EX_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -64,7 +70,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
                     writeln!(out, "{finding}")?;
                 }
                 let warnings = findings.len() - errors;
-                writeln!(out, "{} devices, {} vendors: {errors} errors, {warnings} warnings", world.fleet.len(), world.shelf.plugins().count())?;
+                writeln!(
+                    out,
+                    "{} devices, {} vendors: {errors} errors, {warnings} warnings",
+                    world.fleet.len(),
+                    world.shelf.plugins().count()
+                )?;
             }
             Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -95,7 +106,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Man { directory } => {
             std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-            clap_mangen::generate_to(Cli::command(), &directory).with_context(|| format!("cannot write man pages to {}", directory.display()))?;
+            clap_mangen::generate_to(Cli::command(), &directory)
+                .with_context(|| format!("cannot write man pages to {}", directory.display()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -133,7 +145,8 @@ fn log(settings: &Settings, usually: &str) -> Result<()> {
 
 /// Tries a staged library in a process of its own: this program again, which may crash or hang without harm.
 fn prober() -> Result<Prober> {
-    let program = std::env::current_exe().context("cannot find this program on disk, which is needed to try plugins")?;
+    let program =
+        std::env::current_exe().context("cannot find this program on disk, which is needed to try plugins")?;
     Ok(Arc::new(move |library: &Path| {
         let mut child = Process::new(&program)
             .args(["plugin", "probe"])

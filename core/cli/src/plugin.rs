@@ -23,13 +23,22 @@ pub(crate) fn list(settings: Settings, json: bool, out: &mut impl Write) -> Resu
                 })
             })
             .collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&serde_json::json!({ "plugins": plugins, "refused": problems }))?)?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "plugins": plugins, "refused": problems }))?
+        )?;
     } else {
         writeln!(out, "{:16} {:10} {:>6} {:>5}  from", "vendor", "library", "models", "files")?;
         for plugin in shelf.plugins() {
             let library = plugin.version.as_deref().unwrap_or("data only");
             let (models, files) = (plugin.spec.models.len(), plugin.spec.files.len());
-            writeln!(out, "{:16} {library:10} {models:>6} {files:>5}  {}", plugin.spec.vendor, plugin.origin.display())?;
+            writeln!(
+                out,
+                "{:16} {library:10} {models:>6} {files:>5}  {}",
+                plugin.spec.vendor,
+                plugin.origin.display()
+            )?;
         }
         for problem in &problems {
             writeln!(out, "refused: {problem}")?;

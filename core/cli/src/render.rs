@@ -34,7 +34,8 @@ impl Whence {
     }
 
     fn peer(&self, mac: MacAddr, shelf: &Shelf) -> Peer {
-        let agent = self.user_agent.as_deref().and_then(|agent| shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)));
+        let agent =
+            self.user_agent.as_deref().and_then(|agent| shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)));
         let identity = Identity { mac: Some(mac), user_agent: self.user_agent.clone(), ..agent.unwrap_or_default() };
         Peer { identity, address: self.from, interface: None, local: self.local }
     }
@@ -46,8 +47,8 @@ pub(crate) fn render(settings: Settings, words: &RenderArgs, out: &mut impl Writ
     let names = match &words.file {
         Some(file) => vec![file.trim_start_matches('/').to_owned()],
         None => {
-            let (_, _, files) = world.files_of(words.mac, &peer).map_err(anyhow::Error::msg)?;
-            files.into_iter().map(|(name, _)| name).collect()
+            let offer = world.files_of(words.mac, &peer).map_err(anyhow::Error::msg)?;
+            offer.files.into_iter().map(|(name, _)| name).collect()
         }
     };
     if names.is_empty() {
@@ -98,7 +99,8 @@ pub(crate) fn explain(settings: Settings, words: &ExplainArgs, out: &mut impl Wr
     let explanation = if let Ok(mac) = words.what.parse::<MacAddr>() {
         explain::mac(&world, mac, &from)
     } else if words.what.ends_with(".sip") || Path::new(&words.what).is_file() {
-        let bytes = std::fs::read(&words.what).with_context(|| format!("cannot read the captured message {}", words.what))?;
+        let bytes =
+            std::fs::read(&words.what).with_context(|| format!("cannot read the captured message {}", words.what))?;
         explain::datagram(&world, &words.what, &bytes, &from)
     } else {
         explain::path(&world, &words.what, &from)

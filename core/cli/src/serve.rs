@@ -28,7 +28,8 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
     crate::log(&settings, "info")?;
     let prober = crate::prober()?;
     let limits = Limits::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let ended = runtime.block_on(async move {
         let (stop_sender, stop) = watch::channel(false);
         let (reload_sender, reload) = mpsc::channel(4);
@@ -36,13 +37,17 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
         signals(stop_sender, reload_sender)?;
         let (world, findings) = {
             let prober = prober.clone();
-            tokio::task::spawn_blocking(move || first(settings, limits, Some(&prober))).await.context("reading was cut short")?
+            tokio::task::spawn_blocking(move || first(settings, limits, Some(&prober)))
+                .await
+                .context("reading was cut short")?
         };
         let ready = Box::new(|summary: &str| {
             // Without systemd there is no socket to tell, and nothing to do.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(summary)]);
         });
-        run(Start { world, findings, prober: Some(prober), limits, reload, stop, overlay: Box::new(overlay), ready }).await.map_err(anyhow::Error::from)
+        run(Start { world, findings, prober: Some(prober), limits, reload, stop, overlay: Box::new(overlay), ready })
+            .await
+            .map_err(anyhow::Error::from)
     });
     // A plugin that hangs must not keep the program from ending.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
@@ -52,7 +57,8 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
 
 fn signals(stop: watch::Sender<bool>, reload: mpsc::Sender<()>) -> Result<()> {
     let heard = |kind: SignalKind| signal(kind).context("cannot listen for signals");
-    let (mut terminate, mut interrupt, mut hangup) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?, heard(SignalKind::hangup())?);
+    let (mut terminate, mut interrupt, mut hangup) =
+        (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?, heard(SignalKind::hangup())?);
     tokio::spawn(async move {
         loop {
             tokio::select! {

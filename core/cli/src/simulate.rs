@@ -21,7 +21,8 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
     if words.inventory {
         return inventory(&kinds, words);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let options = Options {
         group: words.group,
         boots: words.boots,
@@ -43,7 +44,8 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
     }
     if words.count == 1 {
         let (_, kind) = kinds.first().context("no vendor says how its phones behave")?;
-        let mac = provost_phone::mac(kind, words.first).with_context(|| format!("prefix {} has no room for phone {}", kind.oui, words.first))?;
+        let mac = provost_phone::mac(kind, words.first)
+            .with_context(|| format!("prefix {} has no room for phone {}", kind.oui, words.first))?;
         let source = words.source.first().copied().unwrap_or(*options.source.ip());
         let options = Options { source: std::net::SocketAddrV4::new(source, options.source.port()), ..options };
         let outcome = runtime.block_on(Phone::new(kind, mac, options).run());
@@ -56,7 +58,9 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
 fn kinds(shelf: &Shelf, words: &SimulateArgs) -> Result<Vec<(String, Simulation)>> {
     let mut by_vendor: Vec<(String, Vec<Simulation>)> = Vec::new();
     for plugin in shelf.plugins().filter(|plugin| !plugin.spec.simulate.is_empty()) {
-        if words.vendor.is_empty() || words.vendor.iter().any(|vendor| shelf.get(vendor).is_some_and(|wanted| wanted.id == plugin.id)) {
+        if words.vendor.is_empty()
+            || words.vendor.iter().any(|vendor| shelf.get(vendor).is_some_and(|wanted| wanted.id == plugin.id))
+        {
             by_vendor.push((plugin.id.clone(), plugin.spec.simulate.clone()));
         }
     }
@@ -69,7 +73,11 @@ fn kinds(shelf: &Shelf, words: &SimulateArgs) -> Result<Vec<(String, Simulation)
         bail!("no vendor in service says how its phones behave (simulate: in its vendor.yaml)");
     }
     let most = by_vendor.iter().map(|(_, kinds)| kinds.len()).max().unwrap_or(0);
-    Ok((0..most).flat_map(|turn| by_vendor.iter().filter_map(move |(vendor, kinds)| Some((vendor.clone(), kinds.get(turn)?.clone())))).collect())
+    Ok((0..most)
+        .flat_map(|turn| {
+            by_vendor.iter().filter_map(move |(vendor, kinds)| Some((vendor.clone(), kinds.get(turn)?.clone())))
+        })
+        .collect())
 }
 
 fn fleet(kinds: &[(String, Simulation)], options: Options, words: &SimulateArgs) -> Fleet {
@@ -87,7 +95,11 @@ fn fleet(kinds: &[(String, Simulation)], options: Options, words: &SimulateArgs)
 fn inventory(kinds: &[(String, Simulation)], words: &SimulateArgs) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let fleet = fleet(kinds, Options::default(), words);
-    writeln!(out, "# Phones of `provost simulate --count {} --first {}`. The passwords are made up.\ndevices:", words.count, words.first)?;
+    writeln!(
+        out,
+        "# Phones of `provost simulate --count {} --first {}`. The passwords are made up.\ndevices:",
+        words.count, words.first
+    )?;
     for (index, (mac, kind)) in fleet.members().map_err(anyhow::Error::msg)?.into_iter().enumerate() {
         let vendor = &kinds[index % kinds.len()].0;
         let number = 1000 + index;
@@ -150,9 +162,15 @@ fn tell(outcome: &Outcome, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn many(runtime: &tokio::runtime::Runtime, kinds: Vec<(String, Simulation)>, options: Options, words: &SimulateArgs) -> Result<ExitCode> {
+fn many(
+    runtime: &tokio::runtime::Runtime,
+    kinds: Vec<(String, Simulation)>,
+    options: Options,
+    words: &SimulateArgs,
+) -> Result<ExitCode> {
     let fleet = fleet(&kinds, options, words);
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(u64::from(words.count)) } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new(u64::from(words.count)) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} phones, {msg} without configuration, {elapsed}")?);
     let mut without = 0;
     let report = runtime
@@ -179,7 +197,11 @@ fn many(runtime: &tokio::runtime::Runtime, kinds: Vec<(String, Simulation)>, opt
             of(0.5),
             of(0.99)
         )?;
-        writeln!(out, "{} SUBSCRIBEs sent, {} NOTIFYs received, {} files with {} bytes", report.announced, report.notifies, report.files, report.bytes)?;
+        writeln!(
+            out,
+            "{} SUBSCRIBEs sent, {} NOTIFYs received, {} files with {} bytes",
+            report.announced, report.notifies, report.files, report.bytes
+        )?;
         for (reason, phones) in &report.failures {
             writeln!(out, "  {phones} phones: {reason}")?;
         }

@@ -1,7 +1,7 @@
 //! YAML text to a tree in which every key and value knows its line, its column and how it was written.
 //!
-//! Nothing is interpreted here: whether `0049` is a number or a telephone number depends on where it stands, which [`check`]
-//! (crate::check) knows.
+//! Nothing is interpreted here: whether `0049` is a number or a telephone number depends on where it stands, which
+//! [`check`](crate::check) knows.
 
 use std::fmt;
 

@@ -297,17 +297,22 @@ fn a_device_without_a_profile_takes_the_narrowest_that_fits() {
 
 #[test]
 fn the_site_is_the_devices_then_the_profiles_then_the_networks() {
-    let yaml = |device: &str, profile: &str| {
+    let yaml = |device: &str, profile: &str, base: &str| {
         format!(
-            "sites: {{ one: {{ custom: {{ s: 1 }} }}, two: {{ custom: {{ s: 2 }} }}, three: {{ custom: {{ s: 3 }} }} }}
-networks: [{{ cidr: 10.0.0.0/8, site: three }}]
-profiles: {{ base: {{ {profile} }}, p: {{ extends: base }} }}
+            "sites: {{ one: {{ custom: {{ s: 1 }} }}, two: {{ custom: {{ s: 2 }} }}, three: {{ custom: {{ s: 3 }} }}, four: {{ custom: {{ s: 4 }} }} }}
+networks: [{{ cidr: 10.0.0.0/8, site: three }}, {{ cidr: 10.20.0.0/16, site: four }}]
+profiles: {{ base: {{ {base} }}, p: {{ extends: base, {profile} }} }}
 devices: {{ 000413000001: {{ profile: p, {device} }} }}
 "
         )
     };
-    for (device, profile, site) in [("site: one", "site: two", "1"), ("", "site: two", "2"), ("", "", "3")] {
-        assert_eq!(resolve(&yaml(device, profile)).phone.settings.custom["s"].to_string(), site);
+    for (device, profile, base, site) in [
+        ("site: one", "site: two", "site: three", "1"),
+        ("", "site: two", "site: three", "2"),
+        ("", "", "site: three", "3"),
+        ("", "", "", "4"),
+    ] {
+        assert_eq!(resolve(&yaml(device, profile, base)).phone.settings.custom["s"].to_string(), site);
     }
 }
 

@@ -89,8 +89,12 @@ fn folder(path: &Path, places: &Places) -> Result<Option<Found>, Problem> {
         None => None,
         Some(name) => {
             let file_name = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-            let candidates = std::iter::once(path).chain(places.plugins.iter().map(PathBuf::as_path)).chain(places.libraries.iter().map(PathBuf::as_path));
-            let Some(library) = candidates.map(|directory| directory.join(&file_name)).find(|library| library.is_file()) else {
+            let candidates = std::iter::once(path)
+                .chain(places.plugins.iter().map(PathBuf::as_path))
+                .chain(places.libraries.iter().map(PathBuf::as_path));
+            let Some(library) =
+                candidates.map(|directory| directory.join(&file_name)).find(|library| library.is_file())
+            else {
                 return Err(Problem::new(
                     file.display().to_string(),
                     0,
@@ -129,14 +133,26 @@ pub(crate) fn templates(
     }
     for (name, text) in embedded {
         if !sources.iter().any(|other| !other.is_override && other.name == *name) {
-            sources.push(Source { name: name.clone(), shown: format!("{}!{name}", plugin.display()), text: text.clone(), is_override: false });
+            sources.push(Source {
+                name: name.clone(),
+                shown: format!("{}!{name}", plugin.display()),
+                text: text.clone(),
+                is_override: false,
+            });
         }
     }
     sources.sort_by(|a, b| (a.is_override, &a.name).cmp(&(b.is_override, &b.name)));
     (sources, newest, problems)
 }
 
-fn walk(directory: &Path, prefix: &str, is_override: bool, sources: &mut Vec<Source>, newest: &mut SystemTime, problems: &mut Vec<Problem>) {
+fn walk(
+    directory: &Path,
+    prefix: &str,
+    is_override: bool,
+    sources: &mut Vec<Source>,
+    newest: &mut SystemTime,
+    problems: &mut Vec<Problem>,
+) {
     // A vendor without templates of its own in this layer is the usual case.
     if !directory.is_dir() || prefix.matches('/').count() > 8 {
         return;
@@ -152,7 +168,11 @@ fn walk(directory: &Path, prefix: &str, is_override: bool, sources: &mut Vec<Sou
                     *newest = (*newest).max(modified(&path));
                     sources.push(Source { name, shown: path.display().to_string(), text, is_override });
                 }
-                Err(error) => problems.push(Problem::new(path.display().to_string(), 0, format!("cannot read the template: {error}"))),
+                Err(error) => problems.push(Problem::new(
+                    path.display().to_string(),
+                    0,
+                    format!("cannot read the template: {error}"),
+                )),
             }
         }
     }
@@ -164,7 +184,11 @@ fn entries(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     match fs::read_dir(directory) {
         Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path()).filter(|path| !is_noise(path))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => problems.push(Problem::new(directory.display().to_string(), 0, format!("cannot list the directory: {error}"))),
+        Err(error) => problems.push(Problem::new(
+            directory.display().to_string(),
+            0,
+            format!("cannot list the directory: {error}"),
+        )),
     }
     paths.sort();
     paths

@@ -3,7 +3,7 @@
 //! A library is never unloaded. Its code may be anywhere on a stalled worker's stack, and the loader does not unmap Rust libraries
 //! dependably anyway; a reload costs the old library's memory until the server restarts.
 
-use std::{ffi::c_void, path::Path, panic::AssertUnwindSafe, ptr, sync::Arc};
+use std::{ffi::c_void, panic::AssertUnwindSafe, path::Path, ptr, sync::Arc};
 
 use libloading::{Library, Symbol};
 use provost_plugin::{
@@ -23,7 +23,9 @@ pub enum OpenError {
     NoTable,
     #[error("it was built for plugin ABI {0}, this server speaks {1}; build it again with the SDK of this version")]
     Abi(u32, u32),
-    #[error("it was built so that a panic in it would kill the server (panic = \"abort\"); build it with panic = \"unwind\"")]
+    #[error(
+        "it was built so that a panic in it would kill the server (panic = \"abort\"); build it with panic = \"unwind\""
+    )]
     Aborts,
     #[error("{0}")]
     Refused(String),
@@ -195,7 +197,8 @@ unsafe extern "C" fn render_for_library(context: *mut c_void, request: Slice, re
         Ok(Ok(text)) => (abi::OK, text.into_bytes()),
         Ok(Err(failure)) => (abi::FAILED, serde_json::to_vec(&failure).unwrap_or_default()),
         Err(_) => {
-            let failure = TemplateFailure { template: String::new(), line: 0, message: "the template engine panicked".into() };
+            let failure =
+                TemplateFailure { template: String::new(), line: 0, message: "the template engine panicked".into() };
             (abi::FAILED, serde_json::to_vec(&failure).unwrap_or_default())
         }
     };

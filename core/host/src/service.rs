@@ -18,8 +18,8 @@ use std::{
 };
 
 use provost_plugin::{
-    Announced, Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Secret, Spec, abi, announce_by_data, complaints_by_data,
-    spec::FileSpec, templates::Templates,
+    Announced, Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Secret, Spec, abi, announce_by_data,
+    complaints_by_data, spec::FileSpec, templates::Templates,
 };
 
 use crate::library::{Instance, Reply};
@@ -83,7 +83,13 @@ impl Plugin for ByData<'_> {
 }
 
 impl InService {
-    pub(crate) fn data(spec: Spec, templates: Templates, origin: PathBuf, modified: SystemTime, fingerprint: String) -> InService {
+    pub(crate) fn data(
+        spec: Spec,
+        templates: Templates,
+        origin: PathBuf,
+        modified: SystemTime,
+        fingerprint: String,
+    ) -> InService {
         InService {
             id: spec.id(),
             spec: Arc::new(spec),
@@ -142,23 +148,35 @@ impl InService {
     pub fn complaints(&self, phone: &Phone) -> Result<Vec<Complaint>, CallError> {
         match &self.code {
             Code::Data => Ok(complaints_by_data(&self.spec, phone)),
-            Code::Library(workers) => match workers.ask(abi::Request::Complaints { phone: phone.clone() }, &self.templates)? {
-                Some(bytes) => read(&bytes),
-                None => Ok(complaints_by_data(&self.spec, phone)),
-            },
+            Code::Library(workers) => {
+                match workers.ask(abi::Request::Complaints { phone: phone.clone() }, &self.templates)? {
+                    Some(bytes) => read(&bytes),
+                    None => Ok(complaints_by_data(&self.spec, phone)),
+                }
+            }
         }
     }
 }
 
 impl fmt::Debug for InService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InService").field("id", &self.id).field("origin", &self.origin).field("library", &self.is_library()).finish()
+        f.debug_struct("InService")
+            .field("id", &self.id)
+            .field("origin", &self.origin)
+            .field("library", &self.is_library())
+            .finish()
     }
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
     // serde_json's messages quote at most a token of the input; what a plugin answers may hold a password all the same.
-    serde_json::from_slice(bytes).map_err(|error| CallError::Nonsense(format!("not the JSON that was asked for (line {}, column {})", error.line(), error.column())))
+    serde_json::from_slice(bytes).map_err(|error| {
+        CallError::Nonsense(format!(
+            "not the JSON that was asked for (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
 }
 
 type Job = Box<dyn FnOnce(&Instance) + Send>;
@@ -193,19 +211,23 @@ impl Workers {
     /// The answer, or nothing where the library leaves it to the data.
     fn ask(&self, request: abi::Request, templates: &Arc<Templates>) -> Result<Option<Vec<u8>>, CallError> {
         // The library gets the passwords in the clear, for it has to write them.
-        let request = Secret::exposed(|| serde_json::to_vec(&request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
+        let request =
+            Secret::exposed(|| serde_json::to_vec(&request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
         let (answer, answered) = mpsc::sync_channel(1);
         let abandoned = Arc::new(AtomicBool::new(false));
         let job: Job = {
-            let (templates, abandoned, overdue) = (Arc::clone(templates), Arc::clone(&abandoned), Arc::clone(&self.overdue));
+            let (templates, abandoned, overdue) =
+                (Arc::clone(templates), Arc::clone(&abandoned), Arc::clone(&self.overdue));
             Box::new(move |instance| {
                 if abandoned.load(Ordering::Acquire) {
                     // Its deadline passed while it was waiting its turn.
                     overdue.fetch_sub(1, Ordering::AcqRel);
                     return;
                 }
-                let reply = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates as &dyn Render)));
-                let reply = reply.unwrap_or_else(|_| Reply::Panicked("in the host, while the plugin was called".into()));
+                let reply =
+                    std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates as &dyn Render)));
+                let reply =
+                    reply.unwrap_or_else(|_| Reply::Panicked("in the host, while the plugin was called".into()));
                 if answer.send(reply).is_err() {
                     overdue.fetch_sub(1, Ordering::AcqRel);
                 }

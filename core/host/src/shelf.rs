@@ -2,11 +2,7 @@
 //!
 //! A shelf is a snapshot. A reload builds a new one beside it, reusing what did not change and keeping what its successor would break.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use provost_plugin::{
     Spec,
@@ -16,7 +12,7 @@ use provost_plugin::{
 };
 
 use crate::{
-    InService, Limits, Places, Problem, Prober,
+    InService, Limits, Places, Prober, Problem,
     discover::{self, Found, digest},
     library::OpenLibrary,
     staging, trial,
@@ -39,7 +35,9 @@ pub struct Choice {
 /// Why a phone has no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unplaced {
-    #[error("no plugin knows it: the vendor \"{vendor}\", the MAC {mac} and the User-Agent \"{user_agent}\" are nobody's")]
+    #[error(
+        "no plugin knows it: the vendor \"{vendor}\", the MAC {mac} and the User-Agent \"{user_agent}\" are nobody's"
+    )]
     Unknown { vendor: String, mac: String, user_agent: String },
     #[error("the plugins {} claim it with equal right; state its vendor in a profile (identity: {{vendor: …}})", .0.join(" and "))]
     Ambiguous(Vec<String>),
@@ -95,8 +93,11 @@ impl Shelf {
             });
         };
         let strength = strongest.strength();
-        let tied: Vec<String> =
-            candidates.iter().filter(|(_, evidence)| evidence.strength() == strength).map(|(plugin, _)| plugin.spec.vendor.clone()).collect();
+        let tied: Vec<String> = candidates
+            .iter()
+            .filter(|(_, evidence)| evidence.strength() == strength)
+            .map(|(plugin, _)| plugin.spec.vendor.clone())
+            .collect();
         if tied.len() > 1 {
             return Err(Unplaced::Ambiguous(tied));
         }
@@ -130,7 +131,12 @@ impl Shelf {
 
     /// Builds the shelf from what is on disk. What did not change is taken over from `previous`; where the new version of a plugin is
     /// no good, the previous one stays. Without a previous one, a vendor whose site overrides are no good is served as shipped.
-    pub fn build(places: &Places, previous: Option<&Shelf>, limits: Limits, prober: Option<&Prober>) -> (Shelf, Vec<Problem>) {
+    pub fn build(
+        places: &Places,
+        previous: Option<&Shelf>,
+        limits: Limits,
+        prober: Option<&Prober>,
+    ) -> (Shelf, Vec<Problem>) {
         let (found, mut problems) = discover::plugins(places);
         let mut plugins: BTreeMap<String, Arc<InService>> = BTreeMap::new();
         // A file that cannot even be found keeps its plugin as well: see `keep` below.
@@ -160,7 +166,12 @@ impl Shelf {
             if refused && !plugins.contains_key(&old.id) {
                 for problem in &mut problems {
                     let file = std::path::Path::new(&problem.file);
-                    if file == old.origin || file.starts_with(&old.origin) || kept.iter().any(|path| *path == old.origin && problem.file.contains(&format!("/{}/", old.id))) {
+                    if file == old.origin
+                        || file.starts_with(&old.origin)
+                        || kept
+                            .iter()
+                            .any(|path| *path == old.origin && problem.file.contains(&format!("/{}/", old.id)))
+                    {
                         problem.older_serves = true;
                     }
                 }
@@ -178,10 +189,15 @@ fn load(found: &Found, places: &Places, previous: Option<&Shelf>, limits: Limits
     let shown = found.shown();
     let refuse = |message: String| vec![Problem::new(shown.clone(), 0, message)];
     let library_bytes = match &found.library {
-        Some(library) => Some(std::fs::read(library).map_err(|error| refuse(format!("cannot read {}: {error}", library.display())))?),
+        Some(library) => Some(
+            std::fs::read(library).map_err(|error| refuse(format!("cannot read {}: {error}", library.display())))?,
+        ),
         None => None,
     };
-    let code = digest(&[library_bytes.as_deref().unwrap_or_default(), found.vendor_yaml.as_deref().unwrap_or_default().as_bytes()]);
+    let code = digest(&[
+        library_bytes.as_deref().unwrap_or_default(),
+        found.vendor_yaml.as_deref().unwrap_or_default().as_bytes(),
+    ]);
     drop(library_bytes);
 
     let old = previous.and_then(|shelf| shelf.plugins().find(|old| old.origin == found.path));
@@ -200,7 +216,8 @@ fn load(found: &Found, places: &Places, previous: Option<&Shelf>, limits: Limits
     let opened = match &found.library {
         None => None,
         Some(library) => {
-            let copy = staging::stage(library, &places.staged, prober).map_err(|error| refuse(format!("{}: {error}", library.display())))?;
+            let copy = staging::stage(library, &places.staged, prober)
+                .map_err(|error| refuse(format!("{}: {error}", library.display())))?;
             let opened = OpenLibrary::open(&copy);
             // The name has done its work; the mapping keeps the file.
             let _ = std::fs::remove_file(&copy);
@@ -224,7 +241,10 @@ fn load(found: &Found, places: &Places, previous: Option<&Shelf>, limits: Limits
             return Err(unreadable);
         }
         let templates = Templates::compile(&spec, &sources).map_err(|failures| {
-            failures.into_iter().map(|failure| Problem::new(failure.template, failure.line, failure.message)).collect::<Vec<_>>()
+            failures
+                .into_iter()
+                .map(|failure| Problem::new(failure.template, failure.line, failure.message))
+                .collect::<Vec<_>>()
         })?;
         // Where the overrides had to be left out, the fingerprint is that of the files with them, so that the next look at the same
         // files does not try again.

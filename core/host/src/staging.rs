@@ -27,7 +27,9 @@ pub(crate) enum StageError {
     #[error("the file is not a whole {0}-bit ELF library: {1}")]
     Incomplete(usize, &'static str),
     #[cfg(unix)]
-    #[error("everybody may write to the library; whoever can change it can run code in this server, so take that right away (chmod o-w)")]
+    #[error(
+        "everybody may write to the library; whoever can change it can run code in this server, so take that right away (chmod o-w)"
+    )]
     Writable,
     #[error("a trial in a child process failed: {0}")]
     Trial(String),
@@ -53,7 +55,12 @@ pub(crate) fn stage(library: &Path, staged: &Path, prober: Option<&Prober>) -> R
     fs::create_dir_all(staged)?;
     let name = library.file_stem().unwrap_or_default().to_string_lossy();
     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-    let copy = staged.join(format!("{name}-{}-{}-{generation}{}", &digest(&[&bytes])[..16], std::process::id(), std::env::consts::DLL_SUFFIX));
+    let copy = staged.join(format!(
+        "{name}-{}-{}-{generation}{}",
+        &digest(&[&bytes])[..16],
+        std::process::id(),
+        std::env::consts::DLL_SUFFIX
+    ));
     fs::write(&copy, &bytes)?;
     if let Some(probe) = prober
         && let Err(reason) = probe(&copy)
@@ -77,8 +84,11 @@ fn whole(bytes: &[u8]) -> Result<(), StageError> {
     if bytes[4] != 2 || bytes[5] != 1 {
         return refuse("built for another kind of machine");
     }
-    let number = |at: usize, width: usize| bytes[at..at + width].iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let tables = [(number(0x20, 8), number(0x36, 2), number(0x38, 2)), (number(0x28, 8), number(0x3a, 2), number(0x3c, 2))];
+    let number = |at: usize, width: usize| {
+        bytes[at..at + width].iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let tables =
+        [(number(0x20, 8), number(0x36, 2), number(0x38, 2)), (number(0x28, 8), number(0x3a, 2), number(0x3c, 2))];
     for (offset, size, count) in tables {
         if offset.checked_add(size * count).is_none_or(|end| end > bytes.len() as u64) {
             return refuse("shorter than its own tables");

@@ -29,7 +29,13 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
         // A pattern is no designation; a plausible one is made of it.
         let name = name.replace('*', "0");
         let phone = phone(spec, &name, model);
-        let identity = Identity { mac: phone.mac, vendor: spec.announces.first().cloned(), model: Some(name), firmware: Some("1.0".into()), user_agent: None };
+        let identity = Identity {
+            mac: phone.mac,
+            vendor: spec.announces.first().cloned(),
+            model: Some(name),
+            firmware: Some("1.0".into()),
+            user_agent: None,
+        };
         if let Err(error) = plugin.announce(&Announced { identity, base_url: phone.base_url.clone() }) {
             problems.push(Problem::new(shown, 0, format!("no URL can be made for a sample phone: {error}")));
             return problems;
@@ -39,12 +45,18 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
                 continue;
             }
             let phone = match file.kind {
-                FileKind::Common => Phone { mac: None, settings: Settings::default(), raw: Default::default(), ..phone.clone() },
+                FileKind::Common => {
+                    Phone { mac: None, settings: Settings::default(), raw: Default::default(), ..phone.clone() }
+                }
                 _ => phone.clone(),
             };
             if let Err(error) = plugin.render(index, &phone) {
                 failed[index] = true;
-                problems.push(Problem::new(shown, 0, format!("file \"{}\" cannot be rendered for a sample phone: {error}", file.name)));
+                problems.push(Problem::new(
+                    shown,
+                    0,
+                    format!("file \"{}\" cannot be rendered for a sample phone: {error}", file.name),
+                ));
             }
         }
     }

@@ -6,11 +6,24 @@ use crate::request::Asset;
 
 /// The file that `name` means below `root`, or nothing. A symbolic link may point anywhere inside the directory and nowhere outside.
 pub(crate) fn find(root: &Path, name: &str) -> io::Result<Option<Asset>> {
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']) && !part.chars().any(char::is_control);
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && !part.contains(['\\', '\0'])
+            && !part.chars().any(char::is_control)
+    };
     if name.len() > 1024 || !name.split('/').all(plain) {
         return Ok(None);
     }
-    let not_there = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename);
+    let not_there = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidFilename
+        )
+    };
     let (root, path) = match (root.canonicalize(), root.join(name).canonicalize()) {
         (Ok(root), Ok(path)) => (root, path),
         (Err(error), _) | (_, Err(error)) if not_there(&error) => return Ok(None),
@@ -63,7 +76,20 @@ mod tests {
         assert_eq!((found.len, &*found.content_type), (4, "audio/wav"));
         assert!(find(&assets, "inside").unwrap().is_some());
         let long = "a/".repeat(600);
-        for name in ["../secret", "ring/../../secret", "link", ".hidden", "/etc/passwd", "ring", "", "ring//a.wav", "a\0b", "a\\b", &long, "ring/a.wav/x"] {
+        for name in [
+            "../secret",
+            "ring/../../secret",
+            "link",
+            ".hidden",
+            "/etc/passwd",
+            "ring",
+            "",
+            "ring//a.wav",
+            "a\0b",
+            "a\\b",
+            &long,
+            "ring/a.wav/x",
+        ] {
             assert!(find(&assets, name).unwrap().is_none(), "{name}");
         }
     }

@@ -34,12 +34,11 @@ fn in_vain(world: &World) -> Vec<Finding> {
             interface: None,
             local: IpAddr::from([192, 0, 2, 1]),
         };
-        let Ok((choice, resolved, _)) = world.files_of(mac, &peer) else { continue };
-        for complaint in choice.plugin.complaints(&resolved.phone).unwrap_or_default() {
-            let origin = resolved.origins.of(&complaint.field);
+        let Ok(offer) = world.files_of(mac, &peer) else { continue };
+        for complaint in offer.choice.plugin.complaints(&offer.resolved.phone).unwrap_or_default() {
+            let origin = offer.resolved.origins.of(&complaint.field);
             // A value that nobody wrote is not asked for.
-            let Some(file) = origin.as_ref().and_then(|origin| origin.file.clone()) else { continue };
-            let origin = origin.unwrap_or_else(|| unreachable!("it has a file"));
+            let Some((origin, file)) = origin.and_then(|origin| Some((origin.clone(), origin.file?))) else { continue };
             let message = format!("{} is asked for in vain: {}", complaint.field, complaint.reason);
             let entry = found
                 .entry((file.to_string(), origin.line as usize, origin.column as usize, message))
@@ -51,7 +50,14 @@ fn in_vain(world: &World) -> Vec<Finding> {
         .into_iter()
         .map(|((file, line, column, message), (device, count))| {
             let whom = if count == 1 { device } else { format!("{device} and {} more", count - 1) };
-            Finding { file, line, column, severity: Severity::Warning, message: format!("{message} (for {whom})"), older_serves: false }
+            Finding {
+                file,
+                line,
+                column,
+                severity: Severity::Warning,
+                message: format!("{message} (for {whom})"),
+                older_serves: false,
+            }
         })
         .collect()
 }

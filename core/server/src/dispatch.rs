@@ -5,7 +5,10 @@
 
 use std::{
     net::{IpAddr, SocketAddrV4},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -22,12 +25,18 @@ use crate::{
 #[derive(Debug)]
 pub struct Dispatch {
     world: ArcSwap<World>,
+    /// How often the world was replaced.
+    replaced: AtomicU64,
     pub registry: Registry,
 }
 
 impl Dispatch {
     pub fn new(world: World) -> Arc<Dispatch> {
-        Arc::new(Dispatch { world: ArcSwap::from_pointee(world), registry: Registry::default() })
+        Arc::new(Dispatch {
+            world: ArcSwap::from_pointee(world),
+            replaced: AtomicU64::new(0),
+            registry: Registry::default(),
+        })
     }
 
     /// The world as it stands; whoever holds it keeps it whole.
@@ -38,6 +47,7 @@ impl Dispatch {
     /// Puts another world into service. Requests under way finish in the old one.
     pub fn replace(&self, world: World) {
         self.world.store(Arc::new(world));
+        self.replaced.fetch_add(1, Ordering::Release);
     }
 
     async fn fetch(&self, request: &ConfigRequest) -> (Fetched, Option<MacAddr>, Option<String>) {
@@ -45,15 +55,28 @@ impl Dispatch {
         let peer = self.recognise(&world, request);
         let located = match world.locate(&request.path, &peer) {
             Ok(located) => located,
-            Err(NotLocated::Unknown(reason)) => return (asset_or(&world, &request.path, reason), peer.identity.mac, None),
+            Err(NotLocated::Unknown(reason)) => {
+                return (asset_or(&world, &request.path, reason), peer.identity.mac, None);
+            }
             Err(NotLocated::Pending(mac, reason)) => {
-                self.observe(&world, Identity { mac: Some(mac), ..peer.identity }, request.door, request.peer.ip(), None);
+                self.observe(
+                    &world,
+                    Identity { mac: Some(mac), ..peer.identity },
+                    request.door,
+                    request.peer.ip(),
+                    None,
+                );
                 // The same words as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
                 tracing::debug!(device = %mac, reason, "pending");
                 return (Fetched::Unknown { reason: "there is no such file".into() }, Some(mac), None);
             }
             Err(NotLocated::Failed(mac, reason)) => {
-                tracing::error!(device = mac.map(tracing::field::display), file = request.path, reason, "the phone's settings cannot be put together");
+                tracing::error!(
+                    device = mac.map(tracing::field::display),
+                    file = request.path,
+                    reason,
+                    "the phone's settings cannot be put together"
+                );
                 let public = "the settings of this phone cannot be put together; the server's log says why".into();
                 return (Fetched::Failed { public }, mac, None);
             }
@@ -61,7 +84,12 @@ impl Dispatch {
         let mac = located.resolved.phone.mac;
         let vendor = Some(located.plugin.id.clone());
         if let Some(mac) = mac {
-            let identity = Identity { mac: Some(mac), model: located.resolved.phone.model.clone(), firmware: located.resolved.phone.firmware.clone(), ..peer.identity };
+            let identity = Identity {
+                mac: Some(mac),
+                model: located.resolved.phone.model.clone(),
+                firmware: located.resolved.phone.firmware.clone(),
+                ..peer.identity
+            };
             self.observe(&world, identity, request.door, request.peer.ip(), None);
         }
         let modified = world.fleet.modified().max(located.plugin.modified);
@@ -69,7 +97,11 @@ impl Dispatch {
             Ok(file) => (Fetched::Found(file), mac, vendor),
             Err(error) => {
                 tracing::error!(file = request.path, door = request.door.as_str(), peer = %request.peer.ip(), "{error}");
-                (Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() }, mac, vendor)
+                (
+                    Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() },
+                    mac,
+                    vendor,
+                )
             }
         }
     }
@@ -165,7 +197,10 @@ impl Desk for Dispatch {
             reason,
             "fetch"
         );
-        self.record(mac, Happening::Fetched { door: request.door.as_str(), file: request.path.clone(), outcome, bytes });
+        self.record(
+            mac,
+            Happening::Fetched { door: request.door.as_str(), file: request.path.clone(), outcome, bytes },
+        );
         fetched
     }
 }
@@ -179,7 +214,13 @@ impl Announcer for Dispatch {
             interface: Some(heard.interface.clone()),
             local: IpAddr::V4(heard.local),
         };
-        self.observe(&world, heard.identity.clone(), Door::Pnp, IpAddr::V4(*heard.from.ip()), Some(heard.interface.clone()));
+        self.observe(
+            &world,
+            heard.identity.clone(),
+            Door::Pnp,
+            IpAddr::V4(*heard.from.ip()),
+            Some(heard.interface.clone()),
+        );
         let planned = match world.plan(&peer) {
             Ok(Plan::Forward { url }) => Ok((url, None)),
             Ok(Plan::Own { choice, announced }) => {
@@ -227,6 +268,10 @@ impl Announcer for Dispatch {
             },
         );
         announcement
+    }
+
+    fn epoch(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
     }
 
     fn outcome(&self, mac: Option<MacAddr>, to: SocketAddrV4, url: &str, outcome: Outcome) {

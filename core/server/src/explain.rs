@@ -14,7 +14,7 @@ use provost_sip::{MacPlace, Message, Subscribe};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::world::{Plan, Peer, World};
+use crate::world::{Peer, Plan, World};
 
 /// What was found, in the order in which it was decided.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -71,7 +71,12 @@ impl Default for From {
 impl From {
     fn peer(&self, identity: Identity) -> Peer {
         let user_agent = identity.user_agent.clone().or(self.user_agent.clone());
-        Peer { identity: Identity { user_agent, ..identity }, address: self.address, interface: None, local: self.local }
+        Peer {
+            identity: Identity { user_agent, ..identity },
+            address: self.address,
+            interface: None,
+            local: self.local,
+        }
     }
 }
 
@@ -122,17 +127,24 @@ pub fn datagram(world: &World, name: &str, bytes: &[u8], from: &From) -> Explana
 pub fn path(world: &World, path: &str, from: &From) -> Explanation {
     let path = path.trim_start_matches('/');
     let mut explanation = Explanation { asked: format!("the file {path}"), ..Explanation::default() };
-    let agent = from.user_agent.as_deref().and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)));
+    let agent = from
+        .user_agent
+        .as_deref()
+        .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)));
     let peer = from.peer(agent.unwrap_or_default());
     for route in world.shelf.routes(path) {
         let mac = route.captured.mac.map(|mac| format!(", of {mac}")).unwrap_or_default();
         let file = &route.plugin.spec.files[route.file];
-        explanation.candidates.push((route.plugin.spec.vendor.clone(), format!("has a {} file \"{}\"{mac}", file.kind.as_str(), file.name)));
+        explanation.candidates.push((
+            route.plugin.spec.vendor.clone(),
+            format!("has a {} file \"{}\"{mac}", file.kind.as_str(), file.name),
+        ));
     }
     match world.locate(path, &peer) {
         Ok(located) => {
             explanation.plugin = Some(located.plugin.spec.vendor.clone());
-            explanation.reason = Some(located.choice.as_ref().map_or("only this vendor has files of that name".into(), why));
+            explanation.reason =
+                Some(located.choice.as_ref().map_or("only this vendor has files of that name".into(), why));
             let file = located.file();
             let template = file.template.as_deref().unwrap_or("by the library itself");
             explanation.file = Some(format!("\"{}\" ({}), rendered from {template}", file.name, file.kind.as_str()));
@@ -155,7 +167,11 @@ pub fn path(world: &World, path: &str, from: &From) -> Explanation {
 }
 
 fn why(choice: &Choice) -> String {
-    if choice.stated { format!("the device states its vendor ({})", choice.evidence) } else { choice.evidence.to_string() }
+    if choice.stated {
+        format!("the device states its vendor ({})", choice.evidence)
+    } else {
+        choice.evidence.to_string()
+    }
 }
 
 impl Explanation {
@@ -170,7 +186,12 @@ impl Explanation {
             ("User-Agent", identity.user_agent.clone()),
         ];
         self.identity.extend(said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        self.candidates = world.shelf.candidates(identity).into_iter().map(|(plugin, evidence)| (plugin.spec.vendor.clone(), evidence.to_string())).collect();
+        self.candidates = world
+            .shelf
+            .candidates(identity)
+            .into_iter()
+            .map(|(plugin, evidence)| (plugin.spec.vendor.clone(), evidence.to_string()))
+            .collect();
         let device = identity.mac.and_then(|mac| world.fleet.device(mac));
         self.device = device.map(|device| format!("{device}, {}:{}", device.file(), device.line()));
         match world.shelf.choose(identity, device.and_then(|device| device.stated_vendor())) {
@@ -181,11 +202,11 @@ impl Explanation {
             Err(error) => self.reason = Some(error.to_string()),
         }
         if let Some(mac) = identity.mac
-            && let Ok((choice, resolved, files)) = world.files_of(mac, peer)
+            && let Ok(offer) = world.files_of(mac, peer)
         {
-            self.files = files.into_iter().map(|(name, kind)| (name, kind.as_str().to_owned())).collect();
-            self.settings(&resolved);
-            self.complain(&choice.plugin, &resolved);
+            self.settings(&offer.resolved);
+            self.complain(&offer.choice.plugin, &offer.resolved);
+            self.files = offer.files.into_iter().map(|(name, kind)| (name, kind.as_str().to_owned())).collect();
         }
         self.outcome = match world.plan(peer) {
             Ok(Plan::Forward { url }) => {
@@ -205,7 +226,8 @@ impl Explanation {
 
     fn settings(&mut self, resolved: &Resolved) {
         self.profile = resolved.profile.clone();
-        self.layers = resolved.layers.iter().map(|layer| format!("{} ({}:{})", layer.name, layer.file, layer.line)).collect();
+        self.layers =
+            resolved.layers.iter().map(|layer| format!("{} ({}:{})", layer.name, layer.file, layer.line)).collect();
         // Serialised outside of `Secret::exposed`, so that passwords come masked.
         let phone = serde_json::to_value(&resolved.phone).unwrap_or_default();
         let zone = phone.get("zone").filter(|zone| !zone.is_null()).map(|zone| zone["posix"].clone());
@@ -224,7 +246,8 @@ impl Explanation {
 
     fn complain(&mut self, plugin: &provost_host::InService, resolved: &Resolved) {
         if let Ok(complaints) = plugin.complaints(&resolved.phone) {
-            self.complaints = complaints.into_iter().map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
+            self.complaints =
+                complaints.into_iter().map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
         }
     }
 }
@@ -241,7 +264,8 @@ fn lookup<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
         }
         Value::Object(fields) => {
             let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
-            ends.filter_map(|end| Some((fields.get(&path[..end])?, path.get(end + 1..).unwrap_or("")))).find_map(|(field, rest)| lookup(field, rest))
+            ends.filter_map(|end| Some((fields.get(&path[..end])?, path.get(end + 1..).unwrap_or(""))))
+                .find_map(|(field, rest)| lookup(field, rest))
         }
         _ => None,
     }
@@ -278,10 +302,14 @@ impl fmt::Display for Explanation {
         .collect();
         section("What was decided", &decided)?;
         section("Files it may fetch", &self.files)?;
-        let layers: Vec<_> = self.layers.iter().enumerate().map(|(index, layer)| ((index + 1).to_string(), layer.clone())).collect();
+        let layers: Vec<_> =
+            self.layers.iter().enumerate().map(|(index, layer)| ((index + 1).to_string(), layer.clone())).collect();
         section("Layers, weakest first", &layers)?;
-        let values: Vec<_> =
-            self.values.iter().map(|value| (value.field.clone(), format!("{}  ← {}", text(&value.value), value.origin))).collect();
+        let values: Vec<_> = self
+            .values
+            .iter()
+            .map(|value| (value.field.clone(), format!("{}  ← {}", text(&value.value), value.origin)))
+            .collect();
         section("Values", &values)?;
         let complaints: Vec<_> = self.complaints.iter().map(|complaint| ("!".to_owned(), complaint.clone())).collect();
         section("Asked for in vain", &complaints)

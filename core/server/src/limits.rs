@@ -24,7 +24,11 @@ fn owner(protocol: &str, port: u16) -> String {
     let mut unreadable = false;
     for process in processes.flatten() {
         let path = process.path();
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+        let Some(pid) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        else {
             continue;
         };
         match holds(&path, &inodes) {
@@ -54,7 +58,10 @@ fn inode_of(line: &str, protocol: &str, port: u16) -> Option<String> {
 fn holds(process: &Path, inodes: &[String]) -> std::io::Result<bool> {
     for entry in fs::read_dir(process.join("fd"))?.flatten() {
         if let Ok(target) = fs::read_link(entry.path())
-            && let Some(inode) = target.to_string_lossy().strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']').map(str::to_owned))
+            && let Some(inode) = target
+                .to_string_lossy()
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']').map(str::to_owned))
             && inodes.contains(&inode)
         {
             return Ok(true);

@@ -38,13 +38,15 @@ pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
     let (shelf, problems) = Shelf::build(&settings.places(), None, limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let world = World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
+    let world =
+        World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
     (world, findings)
 }
 
 /// Tries every device that the fleet knows, until the time is up. Returns those that fail, with the reason, and how many were tried.
 pub fn try_devices(world: &World, time: Option<Duration>) -> (BTreeMap<provost_plugin::MacAddr, String>, usize) {
-    let devices: Vec<_> = world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
+    let devices: Vec<_> =
+        world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
     let until = time.map(|time| Instant::now() + time);
     // Even strides, so that a trial that is cut short has seen something of everything. 7919 is prime, so that every device comes up
     // once unless their number is a multiple of it; then one more device would not be.
@@ -75,7 +77,11 @@ pub fn try_devices(world: &World, time: Option<Duration>) -> (BTreeMap<provost_p
 }
 
 /// The findings about devices that cannot be served, at the place where they stand.
-pub fn device_findings(world: &World, failed: &BTreeMap<provost_plugin::MacAddr, String>, older_serves: bool) -> Vec<Finding> {
+pub fn device_findings(
+    world: &World,
+    failed: &BTreeMap<provost_plugin::MacAddr, String>,
+    older_serves: bool,
+) -> Vec<Finding> {
     failed
         .iter()
         .map(|(mac, why)| {
@@ -93,12 +99,18 @@ pub fn device_findings(world: &World, failed: &BTreeMap<provost_plugin::MacAddr,
 }
 
 /// Reads everything again and returns what is to serve from now on, with what was refused.
-pub fn again(current: &Arc<World>, settings: Settings, limits: Limits, prober: Option<&Prober>) -> (World, Vec<Finding>) {
+pub fn again(
+    current: &Arc<World>,
+    settings: Settings,
+    limits: Limits,
+    prober: Option<&Prober>,
+) -> (World, Vec<Finding>) {
     let (fleet, problems) = Fleet::read(&settings.profiles, Some(&current.fleet));
     let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
     let (shelf, problems) = Shelf::build(&settings.places(), Some(&current.shelf), limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let mut world = World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
+    let mut world =
+        World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
 
     let (mut failed, _) = try_devices(&world, Some(TRIAL));
     // A plugin whose new version fails a device that its old version serves is not let in.
@@ -145,7 +157,9 @@ pub fn again(current: &Arc<World>, settings: Settings, limits: Limits, prober: O
         origin.fleet.device(**mac).is_some_and(|device| origin.try_device(device).is_ok())
     });
     world.held = held.iter().map(|(mac, _)| (**mac, Arc::clone(current.held.get(mac).unwrap_or(current)))).collect();
-    let as_map = |pairs: Vec<(&provost_plugin::MacAddr, &String)>| pairs.into_iter().map(|(mac, why)| (*mac, why.clone())).collect();
+    let as_map = |pairs: Vec<(&provost_plugin::MacAddr, &String)>| {
+        pairs.into_iter().map(|(mac, why)| (*mac, why.clone())).collect()
+    };
     findings.extend(device_findings(&world, &as_map(held), true));
     findings.extend(device_findings(&world, &as_map(lost), false));
     (world, findings)
@@ -194,7 +208,9 @@ impl Reload {
             let (limits, prober) = (self.limits, self.prober.clone());
             let before = Arc::clone(&current);
             let began = Instant::now();
-            let Ok((world, findings)) = tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref())).await else {
+            let Ok((world, findings)) =
+                tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref())).await
+            else {
                 tracing::error!("looking at the disk was cut short; everything stays as it is");
                 continue;
             };
@@ -204,11 +220,24 @@ impl Reload {
             eyes = Eyes::open_again(eyes, &world.settings, &hint);
             if changed {
                 self.dispatch.replace(world);
-                tracing::info!(devices, refused = findings.len(), millis = began.elapsed().as_millis() as u64, "reloaded");
+                let world = self.dispatch.world();
+                // A device that was written into a profile is pending no more, and the other way round.
+                self.dispatch.registry.judge(|mac| world.fleet.device(mac).is_some());
+                tracing::info!(
+                    devices,
+                    refused = findings.len(),
+                    millis = began.elapsed().as_millis() as u64,
+                    "reloaded"
+                );
             }
             for finding in findings.iter().filter(|finding| !shown.contains(finding)) {
                 match finding.severity {
-                    Severity::Error => tracing::error!(file = finding.file, line = finding.line, older_serves = finding.older_serves, "refused: {finding}"),
+                    Severity::Error => tracing::error!(
+                        file = finding.file,
+                        line = finding.line,
+                        older_serves = finding.older_serves,
+                        "refused: {finding}"
+                    ),
                     Severity::Warning => tracing::warn!(file = finding.file, line = finding.line, "{finding}"),
                 }
             }
@@ -228,10 +257,22 @@ impl Reload {
                 if needs_restart(current, &settings) {
                     tracing::warn!(file = %file.display(), "ports, addresses and limits of the doors change only with a restart");
                 }
-                Settings { pnp: current.pnp.clone(), http: current.http.clone(), tftp: current.tftp.clone(), ..settings }
+                Settings {
+                    pnp: current.pnp.clone(),
+                    http: current.http.clone(),
+                    tftp: current.tftp.clone(),
+                    ..settings
+                }
             }
             Err(error) => {
-                let finding = Finding { file: file.display().to_string(), line: 0, column: 0, severity: Severity::Error, message: error.to_string(), older_serves: true };
+                let finding = Finding {
+                    file: file.display().to_string(),
+                    line: 0,
+                    column: 0,
+                    severity: Severity::Error,
+                    message: error.to_string(),
+                    older_serves: true,
+                };
                 if !shown.contains(&finding) {
                     tracing::error!("refused: {finding}");
                     shown.push(finding);
@@ -243,7 +284,9 @@ impl Reload {
 }
 
 fn needs_restart(old: &Settings, new: &Settings) -> bool {
-    let doors = |settings: &Settings| serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default();
+    let doors = |settings: &Settings| {
+        serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default()
+    };
     doors(old) != doors(new)
 }
 
@@ -251,12 +294,14 @@ fn needs_restart(old: &Settings, new: &Settings) -> bool {
 fn changes(old: &World, new: &World) -> bool {
     let plugins = |world: &World| world.shelf.plugins().map(Arc::as_ptr).collect::<Vec<_>>();
     let settings = |settings: &Settings| {
-        serde_json::to_string(&(&settings.public_url, &settings.networks, &settings.forward, &settings.assets)).unwrap_or_default()
+        serde_json::to_string(&(&settings.public_url, &settings.networks, &settings.forward, &settings.assets))
+            .unwrap_or_default()
     };
     old.fleet.modified() != new.fleet.modified()
         || plugins(old) != plugins(new)
         || settings(&old.settings) != settings(&new.settings)
-        || old.held.keys().collect::<std::collections::BTreeSet<_>>() != new.held.keys().collect::<std::collections::BTreeSet<_>>()
+        || old.held.keys().collect::<std::collections::BTreeSet<_>>()
+            != new.held.keys().collect::<std::collections::BTreeSet<_>>()
 }
 
 /// The watcher, and what it watches.
@@ -281,7 +326,9 @@ impl Eyes {
         if let Some(watcher) = &mut watcher {
             for (root, _) in &roots {
                 // The directory itself, and its parent, from which it may be replaced.
-                for (path, mode) in [(Some(root.as_path()), RecursiveMode::Recursive), (root.parent(), RecursiveMode::NonRecursive)] {
+                for (path, mode) in
+                    [(Some(root.as_path()), RecursiveMode::Recursive), (root.parent(), RecursiveMode::NonRecursive)]
+                {
                     let path = path.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
                     let Some(path) = path.filter(|path| path.exists()) else { continue };
                     if let Err(error) = watcher.watch(path, mode) {
@@ -289,7 +336,9 @@ impl Eyes {
                     }
                 }
             }
-            for path in settings.libraries.iter().map(PathBuf::as_path).chain(settings.file.as_deref().and_then(Path::parent)) {
+            for path in
+                settings.libraries.iter().map(PathBuf::as_path).chain(settings.file.as_deref().and_then(Path::parent))
+            {
                 let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
                 let _ = watcher.watch(path, RecursiveMode::NonRecursive);
             }

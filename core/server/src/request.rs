@@ -45,11 +45,17 @@ pub enum Fetched {
     /// A file from `assets/`, already confined to that directory; the door streams it.
     Asset(Asset),
     /// Nothing by that name is offered. HTTP 404, TFTP error 1.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
     /// There is such a file, but not for this asker. HTTP 403, TFTP error 2.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
     /// There is such a file, and it could not be made. HTTP 500, TFTP error 0. `public` is safe to send; the chain is in the log.
-    Failed { public: String },
+    Failed {
+        public: String,
+    },
 }
 
 /// A rendered configuration file, complete and in memory.

@@ -68,7 +68,9 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     raise_descriptors();
     for finding in &start.findings {
         match finding.severity {
-            crate::world::Severity::Error => tracing::error!(file = finding.file, line = finding.line, "refused: {finding}"),
+            crate::world::Severity::Error => {
+                tracing::error!(file = finding.file, line = finding.line, "refused: {finding}")
+            }
             crate::world::Severity::Warning => tracing::warn!(file = finding.file, line = finding.line, "{finding}"),
         }
     }
@@ -80,21 +82,33 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     let stop_listening = Arc::new(AtomicBool::new(false));
     let counters = Arc::new(Counters::default());
 
-    let ears = if settings.pnp.enabled { open_pnp(&settings, &dispatch, &network, &counters, &stop, &stop_listening, &mut tasks, &mut doors) } else { None };
+    let ears = if settings.pnp.enabled {
+        open_pnp(&settings, &dispatch, &network, &counters, &stop, &stop_listening, &mut tasks, &mut doors)
+    } else {
+        None
+    };
     if settings.http.enabled {
         open_http(&settings, &dispatch, &stop, &mut tasks, &mut doors);
     }
-    let tftp = if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &mut doors).await } else { None };
+    let tftp =
+        if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &mut doors).await } else { None };
     if doors.is_empty() {
         return Err(RunError::NoDoor);
     }
 
-    let reload = Reload { dispatch: Arc::clone(&dispatch), limits: start.limits, overlay: start.overlay, prober: start.prober };
+    let reload =
+        Reload { dispatch: Arc::clone(&dispatch), limits: start.limits, overlay: start.overlay, prober: start.prober };
     tasks.spawn(reload.run(start.reload, stop.clone()));
     tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
     let world = dispatch.world();
-    let summary = format!("{} devices, {} vendors; {}", world.fleet.len(), world.shelf.plugins().count(), doors.join(", "));
-    tracing::info!(devices = world.fleet.len(), vendors = world.shelf.plugins().count(), doors = doors.join(", "), "serving");
+    let summary =
+        format!("{} devices, {} vendors; {}", world.fleet.len(), world.shelf.plugins().count(), doors.join(", "));
+    tracing::info!(
+        devices = world.fleet.len(),
+        vendors = world.shelf.plugins().count(),
+        doors = doors.join(", "),
+        "serving"
+    );
     drop(world);
     (start.ready)(&summary);
 
@@ -106,7 +120,10 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is the one place where all of these meet, and each is named where it comes from")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "it is the one place where all of these meet, and each is named where it comes from"
+)]
 fn open_pnp(
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
@@ -129,7 +146,11 @@ fn open_pnp(
         tracing::warn!(reason = %why, "no raw socket may be opened, so the group's port itself is bound; a PBX that binds 0.0.0.0:{} without address reuse cannot start beside it (CAP_NET_RAW would avoid that)", pnp.port);
     }
     if ears.receive_buffer < pnp.receive_buffer {
-        tracing::warn!(asked = pnp.receive_buffer, granted = ears.receive_buffer, "the kernel grants a smaller receive buffer; when a building powers on at once, first SUBSCRIBEs may be lost (raise net.core.rmem_max, or allow CAP_NET_ADMIN)");
+        tracing::warn!(
+            asked = pnp.receive_buffer,
+            granted = ears.receive_buffer,
+            "the kernel grants a smaller receive buffer; when a building powers on at once, first SUBSCRIBEs may be lost (raise net.core.rmem_max, or allow CAP_NET_ADMIN)"
+        );
     }
     tell_joins(ears.follow(&network.borrow(), &pnp.interfaces));
     let dropped = Arc::new(AtomicU64::new(0));
@@ -141,7 +162,13 @@ fn open_pnp(
     match opened {
         Ok((port, exchange, datagrams)) => {
             let joined = ears.joined().collect::<Vec<_>>().join(" ");
-            doors.push(format!("PnP {}:{} ({} socket on {}, answers from port {port})", pnp.group, pnp.port, ears.kind(), if joined.is_empty() { "no interface yet" } else { &joined }));
+            doors.push(format!(
+                "PnP {}:{} ({} socket on {}, answers from port {port})",
+                pnp.group,
+                pnp.port,
+                ears.kind(),
+                if joined.is_empty() { "no interface yet" } else { &joined }
+            ));
             tasks.spawn(exchange.run(datagrams, stop.clone()));
             let (counters, mut stop) = (Arc::clone(counters), stop.clone());
             tasks.spawn(async move {
@@ -155,16 +182,30 @@ fn open_pnp(
             Some(ears)
         }
         Err(error) => {
-            let owner = if error.kind() == io::ErrorKind::AddrInUse { udp_owner(pnp.reply_port) } else { String::new() };
-            tracing::error!("phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}", pnp.reply_port);
+            let owner =
+                if error.kind() == io::ErrorKind::AddrInUse { udp_owner(pnp.reply_port) } else { String::new() };
+            tracing::error!(
+                "phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}",
+                pnp.reply_port
+            );
             None
         }
     }
 }
 
-fn open_http(settings: &Settings, dispatch: &Arc<Dispatch>, stop: &watch::Receiver<bool>, tasks: &mut tokio::task::JoinSet<()>, doors: &mut Vec<String>) {
+fn open_http(
+    settings: &Settings,
+    dispatch: &Arc<Dispatch>,
+    stop: &watch::Receiver<bool>,
+    tasks: &mut tokio::task::JoinSet<()>,
+    doors: &mut Vec<String>,
+) {
     let socket = settings.http_socket();
-    let limits = HttpLimits { connections: settings.http.connections, connections_per_peer: settings.http.connections_per_peer, ..HttpLimits::default() };
+    let limits = HttpLimits {
+        connections: settings.http.connections,
+        connections_per_peer: settings.http.connections_per_peer,
+        ..HttpLimits::default()
+    };
     match http::listen(socket) {
         Ok(listener) => {
             doors.push(format!("HTTP {socket}"));
@@ -186,8 +227,17 @@ fn open_http(settings: &Settings, dispatch: &Arc<Dispatch>, stop: &watch::Receiv
     }
 }
 
-async fn open_tftp(settings: &Settings, dispatch: &Arc<Dispatch>, network: &[Interface], doors: &mut Vec<String>) -> Option<tftp::Door> {
-    let limits = TftpLimits { transfers: settings.tftp.transfers, transfers_per_peer: settings.tftp.transfers_per_peer, ..TftpLimits::default() };
+async fn open_tftp(
+    settings: &Settings,
+    dispatch: &Arc<Dispatch>,
+    network: &[Interface],
+    doors: &mut Vec<String>,
+) -> Option<tftp::Door> {
+    let limits = TftpLimits {
+        transfers: settings.tftp.transfers,
+        transfers_per_peer: settings.tftp.transfers_per_peer,
+        ..TftpLimits::default()
+    };
     let mut door = tftp::Door::new(Arc::clone(dispatch), settings.tftp.port, limits);
     let synced = door.sync_addresses(&tftp_addresses(settings, network)).await;
     tell_tftp(settings, &synced);
@@ -217,7 +267,9 @@ fn tell_tftp(settings: &Settings, synced: &tftp::Synced) {
             io::ErrorKind::PermissionDenied if told_permission => {}
             io::ErrorKind::PermissionDenied => {
                 told_permission = true;
-                tracing::error!("no files over TFTP: port {port} needs CAP_NET_BIND_SERVICE. Run as root, or `setcap cap_net_bind_service+ep` on the program, or set tftp.port to one above 1023 and redirect it; everything else serves");
+                tracing::error!(
+                    "no files over TFTP: port {port} needs CAP_NET_BIND_SERVICE. Run as root, or `setcap cap_net_bind_service+ep` on the program, or set tftp.port to one above 1023 and redirect it; everything else serves"
+                );
             }
             io::ErrorKind::AddrInUse => {
                 tracing::error!(%address, "no files over TFTP there: port {port} is in use. {} Stop that, or set tftp.port to another", udp_owner(port));
@@ -232,7 +284,10 @@ fn tell_joins(done: Vec<(String, Result<&'static str, io::Error>)>) {
         match outcome {
             Ok(what) => tracing::info!(interface, "{what} the group"),
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                tracing::error!(interface, "cannot join the group: the kernel allows no more memberships (raise net.ipv4.igmp_max_memberships)");
+                tracing::error!(
+                    interface,
+                    "cannot join the group: the kernel allows no more memberships (raise net.ipv4.igmp_max_memberships)"
+                );
             }
             Err(error) => tracing::error!(interface, %error, "cannot join the group; phones there are not heard"),
         }
@@ -247,12 +302,18 @@ async fn follow_network(
     mut tftp: Option<tftp::Door>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut changes = Changes::subscribe().map_err(|error| tracing::error!(%error, "interfaces that come and go are not followed; restart after a change")).ok();
+    let mut changes = Changes::subscribe()
+        .map_err(
+            |error| tracing::error!(%error, "interfaces that come and go are not followed; restart after a change"),
+        )
+        .ok();
     let mut failing = false;
     loop {
         // The first look comes after the subscription, so that no change falls between the two.
         match interfaces::list() {
             Ok(now) if now != *network.borrow() => {
+                // Known before it is joined: what is heard there at once is answered at once.
+                network.send_replace(now.clone());
                 if let Some(ears) = &mut ears {
                     tell_joins(ears.follow(&now, &settings.pnp.interfaces));
                 }
@@ -267,7 +328,6 @@ async fn follow_network(
                     }
                     failing = fails;
                 }
-                network.send_replace(now);
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "cannot look at the network"),

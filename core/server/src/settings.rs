@@ -102,7 +102,13 @@ pub struct HttpFile {
 
 impl Default for HttpFile {
     fn default() -> HttpFile {
-        HttpFile { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: 8080, connections: 4096, connections_per_peer: 256 }
+        HttpFile {
+            enabled: true,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            port: 8080,
+            connections: 4096,
+            connections_per_peer: 256,
+        }
     }
 }
 
@@ -201,9 +207,10 @@ impl std::error::Error for SettingsError {}
 impl SettingsFile {
     pub fn read(path: &Path) -> Result<SettingsFile, SettingsError> {
         let refuse = |message: String| SettingsError(vec![message]);
-        let text =
-            std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))?;
-        serde_yaml::from_str(&text).map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))?;
+        serde_yaml::from_str(&text)
+            .map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))
     }
 
     /// Makes the settings ready to run.
@@ -216,7 +223,11 @@ impl SettingsFile {
             .public_url
             .iter()
             .map(|url| ("public_url".to_owned(), url))
-            .chain(self.networks.iter().map(|network| (format!("the public_url of network {}", network.cidr), &network.public_url)))
+            .chain(
+                self.networks
+                    .iter()
+                    .map(|network| (format!("the public_url of network {}", network.cidr), &network.public_url)),
+            )
             .chain(self.forward.iter().map(|forward| ("the URL to forward to,".to_owned(), &forward.url)));
         for (what, url) in urls {
             if let Err(why) = plain_url(url) {
@@ -245,8 +256,11 @@ impl SettingsFile {
             .map(|network| NetworkFile { public_url: slash(network.public_url), ..network })
             .collect();
         networks.sort_by_key(|network| std::cmp::Reverse(network.cidr.prefix_len()));
-        let plugins =
-            if self.plugins.is_empty() { vec![root.join("plugins")] } else { self.plugins.iter().map(|path| root.join(path)).collect() };
+        let plugins = if self.plugins.is_empty() {
+            vec![root.join("plugins")]
+        } else {
+            self.plugins.iter().map(|path| root.join(path)).collect()
+        };
         let beside_program = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
         Ok(Settings {
             file: file.map(Path::to_owned),
@@ -306,8 +320,12 @@ impl Settings {
     /// Somebody else's URL for this phone, if the settings say so.
     pub fn forward_for(&self, peer: Option<IpAddr>, vendor: Option<&str>) -> Option<&ForwardFile> {
         self.forward.iter().find(|forward| {
-            let vendor = forward.vendor.as_ref().is_none_or(|wanted| vendor.is_some_and(|vendor| vendor.eq_ignore_ascii_case(wanted)));
-            let network = forward.network.is_none_or(|wanted| matches!(peer, Some(IpAddr::V4(peer)) if wanted.contains(&peer)));
+            let vendor = forward
+                .vendor
+                .as_ref()
+                .is_none_or(|wanted| vendor.is_some_and(|vendor| vendor.eq_ignore_ascii_case(wanted)));
+            let network =
+                forward.network.is_none_or(|wanted| matches!(peer, Some(IpAddr::V4(peer)) if wanted.contains(&peer)));
             vendor && network
         })
     }
@@ -352,7 +370,8 @@ mod tests {
 
     #[test]
     fn every_bad_setting_is_reported_at_once() {
-        let error = settle("{public_url: 'gopher://x', forward: [{url: 'http://x/{serial}'}], pnp: {group: 10.0.0.1}}").unwrap_err();
+        let error = settle("{public_url: 'gopher://x', forward: [{url: 'http://x/{serial}'}], pnp: {group: 10.0.0.1}}")
+            .unwrap_err();
         assert_eq!(error.0.len(), 3, "{error}");
         assert!(serde_yaml::from_str::<SettingsFile>("htp: {port: 80}").unwrap_err().to_string().contains("htp"));
     }

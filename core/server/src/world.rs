@@ -9,7 +9,10 @@ use bytes::Bytes;
 use provost_fleet::{Asker, Device, Fleet, Place, Resolved};
 use provost_host::{CallError, Choice, InService, Shelf};
 use provost_plugin::{
-    Announced, MacAddr, expand_url, model::Identity, model::Protocol, offered_files, offers,
+    Announced, MacAddr, expand_url,
+    model::Identity,
+    model::Protocol,
+    offered_files, offers,
     spec::{FileKind, FileSpec},
 };
 use serde::Serialize;
@@ -134,6 +137,15 @@ impl Located {
     }
 }
 
+/// What one device may fetch.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub choice: Choice,
+    pub resolved: Resolved,
+    /// In the order in which its phones ask.
+    pub files: Vec<(String, FileKind)>,
+}
+
 /// Why there is no file by that name for this asker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotLocated {
@@ -167,12 +179,16 @@ impl World {
             return Ok(Plan::Forward { url });
         }
         let mac = identity.mac.ok_or("its message names no MAC, so it cannot be looked up")?;
-        let device = device.ok_or_else(|| format!("{mac} is not in the inventory; it is pending until a device of that MAC stands in profiles/"))?;
+        let device = device.ok_or_else(|| {
+            format!("{mac} is not in the inventory; it is pending until a device of that MAC stands in profiles/")
+        })?;
         if !device.is_enabled() {
             return Err(format!("{mac} is disabled ({}:{})", device.file(), device.line()));
         }
         let choice = choice.map_err(|error| error.to_string())?;
-        let resolved = self.resolve(mac, &choice.plugin, peer).map_err(|error| format!("the settings of {mac} cannot be put together: {error}"))?;
+        let resolved = self
+            .resolve(mac, &choice.plugin, peer)
+            .map_err(|error| format!("the settings of {mac} cannot be put together: {error}"))?;
         let identity = Identity {
             vendor: Some(choice.plugin.id.clone()),
             model: resolved.phone.model.clone(),
@@ -216,7 +232,9 @@ impl World {
         let mut plugins: Vec<&Arc<InService>> = routes.iter().map(|route| &route.plugin).collect();
         plugins.dedup_by(|a, b| a.id == b.id);
         let (plugin, choice) = match (choice, plugins.as_slice()) {
-            (Ok(choice), _) if plugins.iter().any(|plugin| plugin.id == choice.plugin.id) => (Arc::clone(&choice.plugin), Some(choice)),
+            (Ok(choice), _) if plugins.iter().any(|plugin| plugin.id == choice.plugin.id) => {
+                (Arc::clone(&choice.plugin), Some(choice))
+            }
             (Ok(choice), _) => {
                 return Err(NotLocated::Unknown(format!(
                     "this is a phone of {} ({}), and {} has no file of the name \"{path}\"",
@@ -225,7 +243,9 @@ impl World {
             }
             // Nothing tells whose phone it is, but only one vendor has files of that name.
             (Err(_), [only]) => (Arc::clone(only), None),
-            (Err(error), _) => return Err(NotLocated::Unknown(format!("\"{path}\" could be a file of several vendors, and {error}"))),
+            (Err(error), _) => {
+                return Err(NotLocated::Unknown(format!("\"{path}\" could be a file of several vendors, and {error}")));
+            }
         };
         let own = |route: &&provost_host::Route| route.plugin.id == plugin.id;
         if let Some(mac) = mac
@@ -237,7 +257,14 @@ impl World {
             };
             return Err(NotLocated::Pending(mac, why));
         }
-        let peer = Peer { identity: self.known(&identity, &plugin, routes.iter().find(own).and_then(|route| route.captured.model.clone())), ..peer.clone() };
+        let peer = Peer {
+            identity: self.known(
+                &identity,
+                &plugin,
+                routes.iter().find(own).and_then(|route| route.captured.model.clone()),
+            ),
+            ..peer.clone()
+        };
         let resolved = match mac {
             Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(Some(mac), error))?),
             None => None,
@@ -251,11 +278,15 @@ impl World {
                     let model = route.captured.model.as_deref().or(peer.identity.model.as_deref());
                     let base_url = self.settings.base_url(peer.address, peer.local, false);
                     let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
-                    self.fleet.common(&place, &plugin.spec, model).map_err(|error| NotLocated::Failed(None, error.to_string()))?
+                    self.fleet
+                        .common(&place, &plugin.spec, model)
+                        .map_err(|error| NotLocated::Failed(None, error.to_string()))?
                 }
                 (_, Some(resolved)) => resolved.clone(),
                 (_, None) => {
-                    why = format!("\"{path}\" is a phone's own file, but neither the name nor the asker tells which phone's");
+                    why = format!(
+                        "\"{path}\" is a phone's own file, but neither the name nor the asker tells which phone's"
+                    );
                     continue;
                 }
             };
@@ -277,14 +308,14 @@ impl World {
     }
 
     /// The names of the files that a device may fetch, with what is known of it.
-    pub fn files_of(&self, mac: MacAddr, peer: &Peer) -> Result<(Choice, Resolved, Vec<(String, FileKind)>), String> {
+    pub fn files_of(&self, mac: MacAddr, peer: &Peer) -> Result<Offer, String> {
         let device = self.fleet.device(mac).ok_or_else(|| format!("{mac} is not in the inventory"))?;
         let identity = Identity { mac: Some(mac), ..peer.identity.clone() };
         let choice = self.shelf.choose(&identity, device.stated_vendor()).map_err(|error| error.to_string())?;
         let peer = Peer { identity: self.known(&identity, &choice.plugin, None), ..peer.clone() };
         let resolved = self.resolve(mac, &choice.plugin, &peer)?;
         let files = offered_files(&choice.plugin.spec, &resolved.phone);
-        Ok((choice, resolved, files))
+        Ok(Offer { choice, resolved, files })
     }
 
     pub fn asset(&self, path: &str) -> std::io::Result<Option<Asset>> {
@@ -294,7 +325,12 @@ impl World {
     /// Everything that a device would be told or given. The first failure is the answer.
     pub fn try_device(&self, device: &Device) -> Result<(), String> {
         let mac = device.mac();
-        let peer = Peer { identity: Identity { mac: Some(mac), ..Identity::default() }, address: None, interface: None, local: IpAddr::from([192, 0, 2, 1]) };
+        let peer = Peer {
+            identity: Identity { mac: Some(mac), ..Identity::default() },
+            address: None,
+            interface: None,
+            local: IpAddr::from([192, 0, 2, 1]),
+        };
         let Ok(choice) = self.shelf.choose(&peer.identity, device.stated_vendor()) else {
             // Whose phone it is may only be known once it speaks.
             return Ok(());
@@ -315,7 +351,12 @@ pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, Str
         .plugin
         .render(located.file, &located.resolved.phone)
         .map_err(|error| in_words(&error, located.file(), &located.resolved))?;
-    Ok(ConfigFile { etag: digest(&rendered.body), body: Bytes::from(rendered.body), content_type: rendered.content_type.into(), modified })
+    Ok(ConfigFile {
+        etag: digest(&rendered.body),
+        body: Bytes::from(rendered.body),
+        content_type: rendered.content_type.into(),
+        modified,
+    })
 }
 
 /// A failure as the person who has to mend it needs to hear it.

@@ -120,7 +120,8 @@ pub struct PluginTable {
     /// With `FAILED` the reply holds a [`PluginError`] and there is no instance.
     pub create: unsafe extern "C" fn(vendor_yaml: Slice, instance: *mut *mut c_void, reply: *mut Buffer) -> i32,
     /// Answers a [`Request`]. May be called from several threads at once.
-    pub call: unsafe extern "C" fn(instance: *mut c_void, host: *const HostTable, request: Slice, reply: *mut Buffer) -> i32,
+    pub call:
+        unsafe extern "C" fn(instance: *mut c_void, host: *const HostTable, request: Slice, reply: *mut Buffer) -> i32,
     /// Ends an instance; no call into it is under way, and none will follow.
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
     /// Takes back what this library replied.
@@ -209,8 +210,11 @@ pub const fn table<E: Exported>() -> PluginTable {
 
 unsafe extern "C" fn describe<E: Exported>(reply: *mut Buffer) -> i32 {
     let answer = guarded(|| {
-        let description =
-            Description { vendor_yaml: E::VENDOR_YAML.into(), version: E::VERSION.into(), templates: Default::default() };
+        let description = Description {
+            vendor_yaml: E::VENDOR_YAML.into(),
+            version: E::VERSION.into(),
+            templates: Default::default(),
+        };
         Ok(Some(to_json(&description)))
     });
     // SAFETY: the host passes a place for the reply.
@@ -220,7 +224,8 @@ unsafe extern "C" fn describe<E: Exported>(reply: *mut Buffer) -> i32 {
 unsafe extern "C" fn create<E: Exported>(vendor_yaml: Slice, instance: *mut *mut c_void, reply: *mut Buffer) -> i32 {
     let answer = guarded(|| {
         // SAFETY: the host lends the text for the duration of this call.
-        let yaml = std::str::from_utf8(unsafe { vendor_yaml.bytes() }).map_err(|error| PluginError::Other(error.to_string()))?;
+        let yaml = std::str::from_utf8(unsafe { vendor_yaml.bytes() })
+            .map_err(|error| PluginError::Other(error.to_string()))?;
         let spec = Spec::read(yaml).map_err(|error| PluginError::Other(error.to_string()))?;
         let plugin = Box::new(E::Plugin::from(spec));
         // SAFETY: the host passes a place for the instance, and gives it back to `destroy` of this same table.
@@ -265,7 +270,10 @@ fn answer<P: Plugin>(plugin: &P, request: Request, host: &dyn Render) -> Result<
         Request::Announce(announced) => to_json(&Url { url: plugin.announce(&announced)? }),
         Request::Render { file, phone, .. } => {
             let spec = plugin.spec();
-            let file = spec.files.get(file).ok_or_else(|| PluginError::Other("the host asks for a file that is not in vendor.yaml".into()))?;
+            let file = spec
+                .files
+                .get(file)
+                .ok_or_else(|| PluginError::Other("the host asks for a file that is not in vendor.yaml".into()))?;
             to_json(&Rendered::from(plugin.render(file, &phone, host)?))
         }
         Request::Complaints { phone } => to_json::<Vec<Complaint>>(&plugin.complaints(&phone)),

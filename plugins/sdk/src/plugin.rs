@@ -122,12 +122,17 @@ fn render_by_data<P: Plugin + ?Sized>(
     templates: &dyn Render,
 ) -> Result<RenderedFile, PluginError> {
     let Some(template) = &file.template else {
-        return Err(PluginError::Other(format!("file \"{}\" has no template and the library does not render it", file.name)));
+        return Err(PluginError::Other(format!(
+            "file \"{}\" has no template and the library does not render it",
+            file.name
+        )));
     };
     let mut context = template_context(file, phone);
     for (name, value) in plugin.variables(file, phone)? {
         if context.insert(name.clone(), value).is_some() {
-            return Err(PluginError::Other(format!("the library gives the template a value \"{name}\", a name that is taken")));
+            return Err(PluginError::Other(format!(
+                "the library gives the template a value \"{name}\", a name that is taken"
+            )));
         }
     }
     let text = templates.render(template, &Value::Object(context))?;
@@ -143,28 +148,34 @@ fn render_by_data<P: Plugin + ?Sized>(
 pub fn announce_by_data(spec: &Spec, announced: &Announced) -> Result<String, PluginError> {
     let identity = &announced.identity;
     let row = identity.model.as_deref().and_then(|model| spec.model(model));
-    let pattern = row
-        .and_then(|(_, model)| spec.announce.families.get(model.family.as_deref()?))
-        .unwrap_or(&spec.announce.url);
+    let pattern =
+        row.and_then(|(_, model)| spec.announce.families.get(model.family.as_deref()?)).unwrap_or(&spec.announce.url);
     expand_url(pattern, &announced.base_url, identity)
 }
 
 /// Fills `{base}`, `{mac}`, `{MAC}`, `{model}`, `{vendor}` and `{firmware}` into a URL. What the phone said is percent-encoded: it came
 /// from the network and must not become a second line or another host.
 pub fn expand_url(pattern: &str, base_url: &str, identity: &Identity) -> Result<String, PluginError> {
-    let missing = |what: &str| PluginError::Other(format!("the URL \"{pattern}\" needs the phone's {what}, which it did not tell"));
+    let missing = |what: &str| {
+        PluginError::Other(format!("the URL \"{pattern}\" needs the phone's {what}, which it did not tell"))
+    };
     let mut url = String::new();
     let mut rest = pattern;
     while let Some(open) = rest.find('{') {
         url.push_str(&rest[..open]);
-        let close = rest[open..].find('}').map(|end| open + end).ok_or_else(|| PluginError::Other(format!("the URL \"{pattern}\" has a {{ that is never closed")))?;
+        let close = rest[open..]
+            .find('}')
+            .map(|end| open + end)
+            .ok_or_else(|| PluginError::Other(format!("the URL \"{pattern}\" has a {{ that is never closed")))?;
         match &rest[open + 1..close] {
             "base" => url.push_str(base_url),
             "mac" => url.push_str(&identity.mac.ok_or_else(|| missing("MAC"))?.bare()),
             "MAC" => url.push_str(&identity.mac.ok_or_else(|| missing("MAC"))?.bare_upper()),
             "model" => url.push_str(&percent_encode(identity.model.as_deref().ok_or_else(|| missing("model"))?)),
             "vendor" => url.push_str(&percent_encode(identity.vendor.as_deref().ok_or_else(|| missing("vendor"))?)),
-            "firmware" => url.push_str(&percent_encode(identity.firmware.as_deref().ok_or_else(|| missing("firmware"))?)),
+            "firmware" => {
+                url.push_str(&percent_encode(identity.firmware.as_deref().ok_or_else(|| missing("firmware"))?))
+            }
             other => {
                 return Err(PluginError::Other(format!(
                     "the URL \"{pattern}\" has an unknown placeholder {{{other}}}; known are {{base}}, {{mac}}, {{MAC}}, {{model}}, {{vendor}} and {{firmware}}"
@@ -203,7 +214,11 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
         }
     }
     let kinds = spec.tables.get("key_kind");
-    let expansion = settings.expansion.iter().enumerate().map(|(module, keys)| (format!("expansion.{module}."), &keys.keys, capabilities.expansion_keys));
+    let expansion = settings
+        .expansion
+        .iter()
+        .enumerate()
+        .map(|(module, keys)| (format!("expansion.{module}."), &keys.keys, capabilities.expansion_keys));
     for (prefix, keys, limit) in std::iter::once((String::new(), &settings.keys, capabilities.keys)).chain(expansion) {
         for (index, key) in keys.iter().enumerate() {
             if let Some(limit) = limit
@@ -211,9 +226,15 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
             {
                 complain(format!("{prefix}keys.{index}"), format!("{model} has {limit} keys there"));
             }
-            let word = serde_json::to_value(key.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+            let word = serde_json::to_value(key.kind)
+                .ok()
+                .and_then(|kind| kind.as_str().map(str::to_owned))
+                .unwrap_or_default();
             if kinds.is_some_and(|kinds| !kinds.contains_key(&word)) {
-                complain(format!("{prefix}keys.{index}.kind"), format!("{} phones have no key of this kind", spec.vendor));
+                complain(
+                    format!("{prefix}keys.{index}.kind"),
+                    format!("{} phones have no key of this kind", spec.vendor),
+                );
             }
         }
     }
@@ -230,7 +251,10 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
     }
     if let Some(pattern) = &spec.raw_name {
         for name in phone.raw.keys().filter(|name| !pattern.0.is_match(name)) {
-            complain(format!("vendor.{}.{name}", phone.vendor), format!("{} has no parameter of that form", spec.vendor));
+            complain(
+                format!("vendor.{}.{name}", phone.vendor),
+                format!("{} has no parameter of that form", spec.vendor),
+            );
         }
     }
     for name in phone.switches.keys().filter(|name| !spec.options.contains_key(*name)) {
@@ -242,7 +266,8 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
 /// The fields at or below a dotted path that somebody set; a path that meets a list goes into each of its entries.
 fn set_fields(settings: &Value, path: &str) -> Vec<String> {
     fn walk(value: &Value, steps: &[&str], at: String, found: &mut Vec<String>) {
-        let under = |step: &dyn std::fmt::Display| if at.is_empty() { step.to_string() } else { format!("{at}.{step}") };
+        let under =
+            |step: &dyn std::fmt::Display| if at.is_empty() { step.to_string() } else { format!("{at}.{step}") };
         match (value, steps.split_first()) {
             (Value::Array(items), _) => {
                 for (index, item) in items.iter().enumerate() {
@@ -271,14 +296,16 @@ fn set_fields(settings: &Value, path: &str) -> Vec<String> {
 
 /// Switches of `spec` with their defaults, overlaid by what the profile says.
 pub fn switches(spec: &Spec, set: &BTreeMap<String, crate::Scalar>) -> BTreeMap<String, crate::Scalar> {
-    let mut switches: BTreeMap<_, _> = spec.options.iter().map(|(name, switch)| (name.clone(), switch.default.clone())).collect();
+    let mut switches: BTreeMap<_, _> =
+        spec.options.iter().map(|(name, switch)| (name.clone(), switch.default.clone())).collect();
     switches.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
     switches
 }
 
 /// Whether `file` is offered to `phone`: its family and its switch allow it.
 pub fn offers(file: &FileSpec, phone: &Phone) -> bool {
-    let family = file.families.is_empty() || phone.capabilities.family.as_ref().is_some_and(|family| file.families.contains(family));
+    let family = file.families.is_empty()
+        || phone.capabilities.family.as_ref().is_some_and(|family| file.families.contains(family));
     let switch = file.option.as_ref().is_none_or(|option| phone.switches.get(option).is_some_and(crate::Scalar::is_on));
     family && switch
 }

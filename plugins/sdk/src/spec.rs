@@ -280,7 +280,9 @@ impl FromStr for FileName {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
-            let close = rest[open..].find('}').ok_or_else(|| format!("file name \"{text}\" has a {{ that is never closed"))? + open;
+            let close =
+                rest[open..].find('}').ok_or_else(|| format!("file name \"{text}\" has a {{ that is never closed"))?
+                    + open;
             if open > 0 {
                 parts.push(Part::Text(rest[..open].to_owned()));
             }
@@ -364,7 +366,10 @@ impl FileName {
 
 fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far: Captured) -> Option<Captured> {
     let Some((part, rest)) = parts.split_first() else {
-        return path.is_empty().then_some(so_far);
+        // A model that nobody knows proves nothing: without this, `{model}.xml` would be every vendor's every file. Beside a MAC it may
+        // be a model that is newer than the table.
+        let known = |model: &String| so_far.mac.is_some() || find_model(models, model).is_some();
+        return (path.is_empty() && so_far.model.as_ref().is_none_or(known)).then_some(so_far);
     };
     match part {
         Part::Text(text) => capture(rest, path.strip_prefix(text.as_str())?, models, so_far),
@@ -377,7 +382,8 @@ fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far:
         }
         Part::Model { .. } => {
             // Longest first: a model may hold the very character that follows it in the name (a dash, a dot).
-            let longest = path.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_. +".contains(byte)).count().min(64);
+            let longest =
+                path.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_. +".contains(byte)).count().min(64);
             (1..=longest).rev().find_map(|end| {
                 let model = Some(path.get(..end)?.to_owned());
                 capture(rest, &path[end..], models, Captured { model, ..so_far.clone() })
@@ -389,6 +395,19 @@ fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far:
             capture(rest, after, models, Captured { model: Some(name.clone()), ..so_far.clone() })
         }),
     }
+}
+
+fn find_model<'a>(models: &'a BTreeMap<String, Model>, designation: &str) -> Option<(&'a str, &'a Model)> {
+    let exact = models.iter().find(|(name, model)| {
+        name.eq_ignore_ascii_case(designation) || model.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(designation))
+    });
+    let pattern = || {
+        models
+            .iter()
+            .filter(|(name, _)| name.contains('*') && matches_wildcard(name, designation))
+            .max_by_key(|(name, _)| name.len())
+    };
+    exact.or_else(pattern).map(|(name, model)| (name.as_str(), model))
 }
 
 /// `vendor.yaml` does not say what it should.
@@ -424,20 +443,31 @@ impl Spec {
                         ));
                     }
                     None => {
-                        return refuse(format!("template \"{template}\" must be named NAME.FORMAT.j2, so that its escaping is known"));
+                        return refuse(format!(
+                            "template \"{template}\" must be named NAME.FORMAT.j2, so that its escaping is known"
+                        ));
                     }
                 }
             } else if self.library.is_none() {
-                return refuse(format!("file \"{}\" has no template, and there is no library that could answer it", file.name));
+                return refuse(format!(
+                    "file \"{}\" has no template, and there is no library that could answer it",
+                    file.name
+                ));
             }
             if let Some(option) = &file.option
                 && !self.options.contains_key(option)
             {
-                return refuse(format!("file \"{}\" depends on option \"{option}\", which is not under \"options\"", file.name));
+                return refuse(format!(
+                    "file \"{}\" depends on option \"{option}\", which is not under \"options\"",
+                    file.name
+                ));
             }
             for family in &file.families {
                 if !self.models.values().any(|model| model.family.as_ref() == Some(family)) {
-                    return refuse(format!("file \"{}\" is for family \"{family}\", which no model belongs to", file.name));
+                    return refuse(format!(
+                        "file \"{}\" is for family \"{family}\", which no model belongs to",
+                        file.name
+                    ));
                 }
             }
         }
@@ -452,7 +482,8 @@ impl Spec {
     /// Everything that speaks for this phone being one of ours.
     pub fn evidence(&self, identity: &Identity) -> Evidence {
         let named = |vendor: &&String| self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor));
-        let oui = identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits()));
+        let oui =
+            identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits()));
         let agent = identity.user_agent.as_ref().filter(|agent| self.identify(agent).is_some());
         Evidence {
             announced: identity.vendor.as_ref().filter(named).cloned(),
@@ -476,16 +507,7 @@ impl Spec {
 
     /// The row of the models table for a type designation, with the name under which it stands there.
     pub fn model(&self, designation: &str) -> Option<(&str, &Model)> {
-        let exact = self.models.iter().find(|(name, model)| {
-            name.eq_ignore_ascii_case(designation) || model.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(designation))
-        });
-        let pattern = || {
-            self.models
-                .iter()
-                .filter(|(name, _)| name.contains('*') && matches_wildcard(name, designation))
-                .max_by_key(|(name, _)| name.len())
-        };
-        exact.or_else(pattern).map(|(name, model)| (name.as_str(), model))
+        find_model(&self.models, designation)
     }
 
     /// Every file of ours that `path` could mean, in the order in which phones ask.
@@ -515,7 +537,9 @@ pub fn matches_wildcard(pattern: &str, text: &str) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),
             Some((b'*', rest)) => (0..=text.len()).any(|skip| fits(rest, &text[skip..])),
-            Some((byte, rest)) => text.first().is_some_and(|first| first.eq_ignore_ascii_case(byte)) && fits(rest, &text[1..]),
+            Some((byte, rest)) => {
+                text.first().is_some_and(|first| first.eq_ignore_ascii_case(byte)) && fits(rest, &text[1..])
+            }
         }
     }
     // Patterns come from vendor.yaml, but the text comes from the network: both are kept short so that backtracking is bounded.
@@ -543,6 +567,7 @@ mod tests {
             assert_eq!(file.capture(path, &BTreeMap::new()).unwrap().mac, Some(mac));
         }
         assert_eq!(captured("{model}-{MAC}.htm", "snom-x-0004132E08B4.htm").unwrap().model.unwrap(), "snom-x");
+        assert_eq!(captured("{model}.xml", "cfg0004132e08b4.xml"), None, "a model that nobody knows proves nothing");
         assert_eq!(captured("{mac}.cfg", "0004132e08b4.cfgx"), None);
         assert_eq!(captured("{mac}.cfg", "0004132e08bß.cfg"), None);
         assert_eq!(captured("cfg.xml", "cfg.xml"), Some(Captured::default()));
@@ -570,8 +595,10 @@ mod tests {
 
     #[test]
     fn a_vendor_yaml_that_contradicts_itself_is_refused_in_words() {
-        let error = Spec::read("{vendor: Acme, files: [{name: '{mac}.cfg', template: a.cfg.j2}], formats: {}, announce: {url: '{base}'}}")
-            .unwrap_err();
+        let error = Spec::read(
+            "{vendor: Acme, files: [{name: '{mac}.cfg', template: a.cfg.j2}], formats: {}, announce: {url: '{base}'}}",
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("there is no format \"cfg\""), "{error}");
     }
 }

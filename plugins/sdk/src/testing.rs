@@ -36,7 +36,12 @@ fn collect(directory: &Path, prefix: &str, sources: &mut Vec<Source>) {
 }
 
 /// Renders the file that `path` names for `phone`, as the host would: the first of the vendor's files that fits and is offered.
-pub fn render(plugin: &dyn Plugin, templates: &Templates, path: &str, phone: &Phone) -> Result<RenderedFile, PluginError> {
+pub fn render(
+    plugin: &dyn Plugin,
+    templates: &Templates,
+    path: &str,
+    phone: &Phone,
+) -> Result<RenderedFile, PluginError> {
     let (file, _) = plugin
         .spec()
         .find(path)

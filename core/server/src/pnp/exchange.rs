@@ -54,7 +54,9 @@ pub struct Heard {
 pub enum Announcement {
     Url(String),
     /// No answer at all. A 200 would silence the phone for a server that does know it.
-    Silence { reason: String },
+    Silence {
+        reason: String,
+    },
 }
 
 /// What became of an announcement.
@@ -71,6 +73,8 @@ pub enum Outcome {
 /// Where announcements are decided and their outcomes kept.
 pub trait Announcer: Send + Sync + 'static {
     fn announce(&self, heard: Heard) -> impl Future<Output = Announcement> + Send;
+    /// Another number whenever what was decided before might be decided otherwise now.
+    fn epoch(&self) -> u64;
     fn outcome(&self, mac: Option<MacAddr>, to: SocketAddrV4, url: &str, outcome: Outcome);
 }
 
@@ -123,9 +127,11 @@ pub struct Exchange<A> {
 }
 
 /// What makes two SUBSCRIBEs copies of each other. Not the branch: some phones leave it out, and some change it with each copy.
+/// But the MAC: phones behind one address, or of one firmware that counts its calls from the start, are still two phones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     from: Ipv4Addr,
+    mac: Option<MacAddr>,
     call_id: String,
     cseq: u32,
 }
@@ -143,17 +149,43 @@ struct Conversation {
     local: Ipv4Addr,
     interface: u32,
     state: State,
+    /// Of the desk, when it was asked.
+    epoch: u64,
     /// How often the SUBSCRIBE came again.
     copies: usize,
     /// Forgotten then, whatever has become of it: copies of the SUBSCRIBE come no later.
     until: Instant,
+    /// The one timer that counts; those set before it ring in vain.
+    timer: u64,
+}
+
+impl Conversation {
+    /// Whether the same SUBSCRIBE means nothing new. One that is settled is only remembered for the sake of late copies: from another
+    /// port, or after the desk may have changed its mind, the phone is asking anew.
+    fn covers(&self, from: SocketAddrV4, epoch: u64) -> bool {
+        match self.state {
+            State::Asking | State::Notifying { .. } => true,
+            State::Silent | State::Done { .. } => self.from == from && self.epoch == epoch,
+        }
+    }
 }
 
 enum State {
     Asking,
     Silent,
-    Notifying { ok: Vec<u8>, notify: Vec<u8>, branch: String, url: String, targets: Vec<SocketAddrV4>, sent: u32, interval: Duration, give_up: Instant },
-    Done { ok: Vec<u8> },
+    Notifying {
+        ok: Vec<u8>,
+        notify: Vec<u8>,
+        branch: String,
+        url: String,
+        targets: Vec<SocketAddrV4>,
+        sent: u32,
+        interval: Duration,
+        give_up: Instant,
+    },
+    Done {
+        ok: Vec<u8>,
+    },
 }
 
 impl<A: Announcer> Exchange<A> {
@@ -228,18 +260,22 @@ impl<A: Announcer> Exchange<A> {
             }
         };
         count(&self.counters.subscribes);
-        let key = Key { from: *datagram.from.ip(), call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
-        if self.conversations.contains_key(&key) {
+        let mac = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
+        let key = Key { from: *datagram.from.ip(), mac, call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
+        let epoch = self.announcer.epoch();
+        if let Some(conversation) = self.conversations.get_mut(&key)
+            && conversation.covers(datagram.from, epoch)
+        {
             count(&self.counters.duplicates);
+            // With two interfaces on one segment everything is heard twice; the phone has sent it once.
+            if conversation.interface != datagram.interface {
+                return;
+            }
+            conversation.copies += 1;
             // Each copy is answered, since the answer to the one before may be lost; the NOTIFY has timers of its own.
-            let copies = {
-                let conversation = self.conversations.get_mut(&key).expect("found above");
-                conversation.copies += 1;
-                conversation.copies
-            };
             let conversation = &self.conversations[&key];
             if let State::Notifying { ok, .. } | State::Done { ok } = &conversation.state {
-                self.send(ok, conversation, ok_target(&subscribe, datagram.from, copies));
+                self.send(ok, conversation, ok_target(&subscribe, datagram.from, conversation.copies));
             }
             return;
         }
@@ -256,7 +292,6 @@ impl<A: Announcer> Exchange<A> {
             count(&self.counters.overflow);
             return;
         }
-        let mac = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
         let heard = Heard {
             identity: Identity {
                 mac,
@@ -282,11 +317,13 @@ impl<A: Announcer> Exchange<A> {
             local,
             interface: datagram.interface,
             state: State::Asking,
+            epoch,
             copies: 0,
             until,
+            timer: 0,
         };
         self.conversations.insert(key.clone(), conversation);
-        self.wake(until, key.clone());
+        self.wake(until, &key);
         let (announcer, decided) = (Arc::clone(&self.announcer), self.decided.0.clone());
         tokio::spawn(async move {
             let announcement = announcer.announce(heard).await;
@@ -297,6 +334,10 @@ impl<A: Announcer> Exchange<A> {
 
     /// The desk has spoken.
     fn proceed(&mut self, Decided { key, announcement }: Decided) {
+        // The desk may have been slower than the conversation's time, and the phone have begun another.
+        if !self.conversations.get(&key).is_some_and(|conversation| matches!(conversation.state, State::Asking)) {
+            return;
+        }
         let url = match announcement {
             Announcement::Url(url) => url,
             Announcement::Silence { .. } => {
@@ -319,8 +360,12 @@ impl<A: Announcer> Exchange<A> {
         let targets = targets(subscribe, conversation.from);
         let fallback = Uri::at(SocketAddr::V4(conversation.from));
         let target = subscribe.contact.is_none().then_some(&fallback);
-        let composed = compose::ok(subscribe, &reply)
-            .and_then(|ok| Ok((ok, compose::notify(subscribe, &reply, &compose::Notify { branch: &branch, cseq: 1, url: &url, target })?)));
+        let composed = compose::ok(subscribe, &reply).and_then(|ok| {
+            Ok((
+                ok,
+                compose::notify(subscribe, &reply, &compose::Notify { branch: &branch, cseq: 1, url: &url, target })?,
+            ))
+        });
         let (ok, notify) = match composed {
             Ok(composed) => composed,
             Err(error) => {
@@ -362,10 +407,12 @@ impl<A: Announcer> Exchange<A> {
         let notify = std::mem::take(notify);
         let conversation = &self.conversations[key];
         self.send(&notify, conversation, to);
-        if let Some(Conversation { state: State::Notifying { notify: place, .. }, .. }) = self.conversations.get_mut(key) {
+        if let Some(Conversation { state: State::Notifying { notify: place, .. }, .. }) =
+            self.conversations.get_mut(key)
+        {
             *place = notify;
         }
-        self.wake(at, key.clone());
+        self.wake(at, key);
     }
 
     /// A timer has rung: send again, give up, or forget.
@@ -377,7 +424,10 @@ impl<A: Announcer> Exchange<A> {
             }
             self.timers.pop();
             let Some(key) = self.timed.remove(&serial) else { continue };
-            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
+            let Some(conversation) = self.conversations.get(&key) else { continue };
+            if conversation.timer != serial {
+                continue;
+            }
             match &conversation.state {
                 State::Notifying { give_up, branch, url, .. } if *give_up <= now => {
                     count(&self.counters.timed_out);
@@ -393,7 +443,7 @@ impl<A: Announcer> Exchange<A> {
                 // Its end was put off since this timer was set.
                 _ => {
                     let until = conversation.until;
-                    self.wake(until, key);
+                    self.wake(until, &key);
                 }
             }
         }
@@ -453,10 +503,12 @@ impl<A: Announcer> Exchange<A> {
         }
     }
 
-    fn wake(&mut self, at: Instant, key: Key) {
+    fn wake(&mut self, at: Instant, key: &Key) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
         self.serial += 1;
+        conversation.timer = self.serial;
         self.timers.push(Reverse((at, self.serial)));
-        self.timed.insert(self.serial, key);
+        self.timed.insert(self.serial, key.clone());
     }
 
     /// A token that nobody else uses and nobody can guess well enough to answer in the phone's place.

@@ -38,13 +38,16 @@ impl Address {
 impl Interface {
     /// Our address in the phone's own subnet: the one that it can surely reach. Else the first one there is.
     pub fn address_for(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
-        let own = self.addresses.iter().filter(|address| address.reaches(peer)).max_by_key(|address| u32::from(address.mask));
+        let own =
+            self.addresses.iter().filter(|address| address.reaches(peer)).max_by_key(|address| u32::from(address.mask));
         own.or(self.addresses.first()).map(|address| address.address)
     }
 
     /// Whether the group is to be joined here: named in the settings, or, if none is named, up and able.
     pub fn is_chosen(&self, named: &[String]) -> bool {
-        self.up && !self.addresses.is_empty() && if named.is_empty() { self.multicast } else { named.contains(&self.name) }
+        self.up
+            && !self.addresses.is_empty()
+            && if named.is_empty() { self.multicast } else { named.contains(&self.name) }
     }
 }
 
@@ -134,13 +137,18 @@ mod tests {
 
     #[test]
     fn a_phone_is_answered_from_the_address_in_its_own_subnet() {
-        let address = |address: &str, mask: &str| Address { address: address.parse().unwrap(), mask: mask.parse().unwrap() };
+        let address =
+            |address: &str, mask: &str| Address { address: address.parse().unwrap(), mask: mask.parse().unwrap() };
         let interface = Interface {
             name: "eth0".into(),
             index: 2,
             up: true,
             multicast: true,
-            addresses: vec![address("10.1.0.1", "255.0.0.0"), address("10.2.0.1", "255.255.0.0"), address("192.0.2.1", "255.255.255.0")],
+            addresses: vec![
+                address("10.1.0.1", "255.0.0.0"),
+                address("10.2.0.1", "255.255.0.0"),
+                address("192.0.2.1", "255.255.255.0"),
+            ],
         };
         let answered = |peer: &str| interface.address_for(peer.parse().unwrap()).unwrap().to_string();
         assert_eq!(answered("192.0.2.77"), "192.0.2.1");

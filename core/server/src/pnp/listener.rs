@@ -42,9 +42,13 @@ pub const WAITING: usize = 32_768;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("cannot open a raw socket to hear {group}: {source}; it needs CAP_NET_RAW (run as root, or `setcap cap_net_raw+ep` on the program, or AmbientCapabilities=CAP_NET_RAW in the unit), or set pnp.listen: udp")]
+    #[error(
+        "cannot open a raw socket to hear {group}: {source}; it needs CAP_NET_RAW (run as root, or `setcap cap_net_raw+ep` on the program, or AmbientCapabilities=CAP_NET_RAW in the unit), or set pnp.listen: udp"
+    )]
     Raw { group: SocketAddrV4, source: io::Error },
-    #[error("cannot bind {group}: {source}. {owner} A raw socket needs no port: allow CAP_NET_RAW and leave pnp.listen at auto. Or let the PBX bind one address instead of 0.0.0.0")]
+    #[error(
+        "cannot bind {group}: {source}. {owner} A raw socket needs no port: allow CAP_NET_RAW and leave pnp.listen at auto. Or let the PBX bind one address instead of 0.0.0.0"
+    )]
     InUse { group: SocketAddrV4, source: io::Error, owner: String },
     #[error("cannot bind {group}: {source}")]
     Udp { group: SocketAddrV4, source: io::Error },
@@ -88,7 +92,11 @@ impl Ears {
     }
 
     /// Joins where it should and has not, and forgets interfaces that are gone. Says what it did, with the error where it failed.
-    pub fn follow(&mut self, interfaces: &[Interface], named: &[String]) -> Vec<(String, Result<&'static str, io::Error>)> {
+    pub fn follow(
+        &mut self,
+        interfaces: &[Interface],
+        named: &[String],
+    ) -> Vec<(String, Result<&'static str, io::Error>)> {
         let mut done = Vec::new();
         let wanted: Vec<&Interface> = interfaces.iter().filter(|interface| interface.is_chosen(named)).collect();
         let socket = &self.socket;
@@ -235,7 +243,11 @@ mod tests {
     #[test]
     fn a_raw_packet_gives_its_payload_only_if_it_is_for_the_port() {
         assert_eq!(payload(&packet(0, 5060, 13, b"hello"), 5060), Some((5062, &b"hello"[..])));
-        assert_eq!(payload(&packet(2, 5060, 13, b"hello"), 5060), Some((5062, &b"hello"[..])), "IP options are stepped over");
+        assert_eq!(
+            payload(&packet(2, 5060, 13, b"hello"), 5060),
+            Some((5062, &b"hello"[..])),
+            "IP options are stepped over"
+        );
         assert_eq!(payload(&packet(0, 5060, 11, b"hello"), 5060), Some((5062, &b"hel"[..])), "padding is not payload");
         assert_eq!(payload(&packet(0, 5061, 13, b"hello"), 5060), None);
         assert_eq!(payload(&packet(0, 5060, 999, b"hello"), 5060), Some((5062, &b"hello"[..])));

@@ -43,7 +43,10 @@ pub(super) fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Val
         "line" => line(&text),
         "quoted" => quoted(&text),
         "percent" => Ok(percent_encode(&text)),
-        _ => Err(format!("vendor.yaml declares no format for the template \"{}\", so nothing can be printed safely", state.name())),
+        _ => Err(format!(
+            "vendor.yaml declares no format for the template \"{}\", so nothing can be printed safely",
+            state.name()
+        )),
     }
     .map_err(refused)?;
     out.write_str(&escaped).map_err(Error::from)
@@ -89,7 +92,10 @@ fn line(text: &str) -> Result<String, String> {
 
 fn quoted(text: &str) -> Result<String, String> {
     if let Some(character) = text.chars().find(|&character| breaks_a_line(character)) {
-        return Err(format!("the value has a control character (U+{:04X}), which this format cannot carry", character as u32));
+        return Err(format!(
+            "the value has a control character (U+{:04X}), which this format cannot carry",
+            character as u32
+        ));
     }
     if text.contains('"') {
         return Err("the value has a double quote, which this format cannot carry".into());

@@ -14,7 +14,9 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
         let refuse = |why: String| Error::new(ErrorKind::InvalidOperation, why);
         let table = tables.get(&name).ok_or_else(|| refuse(format!("vendor.yaml has no table \"{name}\"")))?;
         let word = value.to_string();
-        let entry = table.get(&word).ok_or_else(|| refuse(format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"")))?;
+        let entry = table
+            .get(&word)
+            .ok_or_else(|| refuse(format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"")))?;
         Ok(Value::from(Serde(entry)))
     });
     // {{ line.mwi | choose("on", "off") }}

@@ -17,7 +17,8 @@ pub(super) fn settle(text: &str, setting: Option<&Pattern>) -> String {
         .iter()
         .map(|line| {
             let found = setting.0.captures(line)?;
-            let groups: Vec<&str> = found.iter().skip(1).map(|group| group.map_or("", |group| group.as_str())).collect();
+            let groups: Vec<&str> =
+                found.iter().skip(1).map(|group| group.map_or("", |group| group.as_str())).collect();
             Some(groups.join("\0"))
         })
         .collect();

@@ -107,7 +107,9 @@ impl Templates {
     fn failure(&self, error: &minijinja::Error, asked: &str) -> TemplateFailure {
         // The innermost cause is where the mistake is; what lies around it is only who included whom.
         let mut cause = error;
-        while let Some(inner) = std::error::Error::source(cause).and_then(|inner| inner.downcast_ref::<minijinja::Error>()) {
+        while let Some(inner) =
+            std::error::Error::source(cause).and_then(|inner| inner.downcast_ref::<minijinja::Error>())
+        {
             cause = inner;
         }
         let name = cause.name().unwrap_or(asked);
@@ -161,7 +163,11 @@ fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailu
         .unwrap_or_default();
     let kind = error.kind();
     let what = if matches!(kind, minijinja::ErrorKind::UndefinedError) { "undefined value".to_owned() } else { what };
-    TemplateFailure { template: shown.to_owned(), line: error.line().unwrap_or(0), message: format!("{what}{expression}") }
+    TemplateFailure {
+        template: shown.to_owned(),
+        line: error.line().unwrap_or(0),
+        message: format!("{what}{expression}"),
+    }
 }
 
 /// The engine points at the last step of a path that failed (`.password`); a person looks for all of it (`line.password`).
@@ -227,7 +233,10 @@ tables: {transport: {udp: 0, tls: 2}}
     #[test]
     fn a_line_that_prints_none_is_left_out_and_a_later_setting_wins() {
         let text = "a = {{ x }}\nb = {{ y }}\n# a = comment\na = {{ z }}\n";
-        assert_eq!(render("device.cfg.j2", text, json!({"x": 1, "y": null, "z": true})).unwrap(), "# a = comment\r\na = 1\r\n");
+        assert_eq!(
+            render("device.cfg.j2", text, json!({"x": 1, "y": null, "z": true})).unwrap(),
+            "# a = comment\r\na = 1\r\n"
+        );
     }
 
     #[test]
@@ -241,19 +250,26 @@ tables: {transport: {udp: 0, tls: 2}}
     fn hostile_values_stay_in_their_field_or_are_refused_by_name() {
         let hostile = "<&>\"';#=%\\ä";
         let value = json!({ "line": {"password": hostile} });
-        assert_eq!(render("a.cfg.j2", "p = {{ line.password }}\n", value.clone()).unwrap(), format!("p = {hostile}\r\n"));
+        assert_eq!(
+            render("a.cfg.j2", "p = {{ line.password }}\n", value.clone()).unwrap(),
+            format!("p = {hostile}\r\n")
+        );
         assert_eq!(
             render("a.xml.j2", "<p>{{ line.password }}</p>\n", value.clone()).unwrap(),
             "<p>&lt;&amp;&gt;&quot;&#39;;#=%\\ä</p>\n"
         );
-        assert_eq!(render("a.p.j2", "{{ line.password }}", value.clone()).unwrap(), "%3C%26%3E%22%27%3B%23%3D%25%5C%C3%A4");
+        assert_eq!(
+            render("a.p.j2", "{{ line.password }}", value.clone()).unwrap(),
+            "%3C%26%3E%22%27%3B%23%3D%25%5C%C3%A4"
+        );
         let failure = render("a.q.j2", "P=\"{{ line.password }}\"\n", value).unwrap_err();
         assert!(failure.message.contains("\"line.password\"") && failure.message.contains("double quote"), "{failure}");
         let deep = json!({ "phone": {"access": {"admin": {"password": "a\nb"}}} });
         let failure = render("a.cfg.j2", "p = {{ phone.access.admin.password }}\n", deep).unwrap_err();
         assert!(failure.message.contains("\"phone.access.admin.password\""), "{failure}");
         for control in ["a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
-            let failure = render("a.cfg.j2", "\np = {{ line.password }}\n", json!({"line": {"password": control}})).unwrap_err();
+            let failure =
+                render("a.cfg.j2", "\np = {{ line.password }}\n", json!({"line": {"password": control}})).unwrap_err();
             assert_eq!(failure.line, 2);
             assert!(failure.message.contains("line.password"), "{failure}");
             assert!(!failure.message.contains(control), "an error must not print the value: it may be a password");
@@ -279,7 +295,14 @@ tables: {transport: {udp: 0, tls: 2}}
 
     #[test]
     fn a_template_cannot_run_or_grow_without_end() {
-        assert!(render("a.cfg.j2", "{% for a in range(90000) %}{% for b in range(90000) %}x{% endfor %}{% endfor %}", json!({})).is_err());
+        assert!(
+            render(
+                "a.cfg.j2",
+                "{% for a in range(90000) %}{% for b in range(90000) %}x{% endfor %}{% endfor %}",
+                json!({})
+            )
+            .is_err()
+        );
         let failure = render("a.cfg.j2", "{{ 'x' * 9000000 }}", json!({})).unwrap_err();
         assert!(failure.message.contains("4 MiB"), "{failure}");
         assert!(render("a.cfg.j2", "{% include 'a.cfg.j2' %}", json!({})).is_err());
@@ -299,7 +322,8 @@ tables: {transport: {udp: 0, tls: 2}}
 
     #[test]
     fn what_does_not_compile_is_reported_with_file_and_line() {
-        let failures = Templates::compile(&Spec::read(SPEC).unwrap(), &[source("a.cfg.j2", "a\n{% if %}\n")]).unwrap_err();
+        let failures =
+            Templates::compile(&Spec::read(SPEC).unwrap(), &[source("a.cfg.j2", "a\n{% if %}\n")]).unwrap_err();
         assert_eq!(failures.len(), 1);
         assert_eq!((failures[0].line, failures[0].template.as_str()), (2, "templates/acme/a.cfg.j2"));
     }
