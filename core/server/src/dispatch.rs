@@ -50,60 +50,48 @@ impl Dispatch {
         self.replaced.fetch_add(1, Ordering::Release);
     }
 
-    async fn fetch(&self, request: &ConfigRequest) -> (Fetched, Option<MacAddr>, Option<String>) {
+    async fn decide(&self, request: &ConfigRequest) -> Decided {
         let world = self.world();
         let peer = self.recognise(&world, request);
+        let nobodys = |fetched, device, reason| Decided { fetched, device, vendor: None, reason };
         let located = match world.locate(&request.path, &peer) {
             Ok(located) => located,
             Err(NotLocated::Unknown(reason)) => {
-                return (asset_or(&world, &request.path, reason), peer.identity.mac, None);
+                return nobodys(asset_or(&world, &request.path, reason.clone()), peer.identity.mac, Some(reason));
             }
             Err(NotLocated::Pending(mac, reason)) => {
-                self.observe(
-                    &world,
-                    Identity { mac: Some(mac), ..peer.identity },
-                    request.door,
-                    request.peer.ip(),
-                    None,
-                );
-                // The same words as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
-                tracing::debug!(device = %mac, reason, "pending");
-                return (Fetched::Unknown { reason: "there is no such file".into() }, Some(mac), None);
+                let identity = Identity { mac: Some(mac), ..peer.identity };
+                self.observe(&world, identity, request.door, request.peer.ip(), None);
+                // The asker hears the same as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
+                let fetched = Fetched::Unknown { reason: "there is no such file".into() };
+                return nobodys(fetched, Some(mac), Some(reason));
             }
             Err(NotLocated::Failed(mac, reason)) => {
-                tracing::error!(
-                    device = mac.map(tracing::field::display),
-                    file = request.path,
-                    reason,
-                    "the phone's settings cannot be put together"
-                );
                 let public = "the settings of this phone cannot be put together; the server's log says why".into();
-                return (Fetched::Failed { public }, mac, None);
+                return nobodys(Fetched::Failed { public }, mac, Some(reason));
             }
         };
-        let mac = located.resolved.phone.mac;
+        let device = located.resolved.phone.mac;
         let vendor = Some(located.plugin.id.clone());
-        if let Some(mac) = mac {
+        if let Some(mac) = device {
+            let phone = &located.resolved.phone;
             let identity = Identity {
                 mac: Some(mac),
-                model: located.resolved.phone.model.clone(),
-                firmware: located.resolved.phone.firmware.clone(),
+                model: phone.model.clone(),
+                firmware: phone.firmware.clone(),
                 ..peer.identity
             };
             self.observe(&world, identity, request.door, request.peer.ip(), None);
         }
         let modified = world.fleet.modified().max(located.plugin.modified);
-        match render(located, modified).await {
-            Ok(file) => (Fetched::Found(file), mac, vendor),
-            Err(error) => {
-                tracing::error!(file = request.path, door = request.door.as_str(), peer = %request.peer.ip(), "{error}");
-                (
-                    Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() },
-                    mac,
-                    vendor,
-                )
-            }
-        }
+        let (fetched, reason) = match render(located, modified).await {
+            Ok(file) => (Fetched::Found(file), None),
+            Err(error) => (
+                Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() },
+                Some(error),
+            ),
+        };
+        Decided { fetched, device, vendor, reason }
     }
 
     /// Who asks: by its User-Agent, and by what the registry remembers of its MAC or its address.
@@ -152,6 +140,15 @@ impl Dispatch {
     }
 }
 
+/// An answer, and what the log wants to know about it.
+struct Decided {
+    fetched: Fetched,
+    device: Option<MacAddr>,
+    vendor: Option<String>,
+    /// The true reason, which the asker need not be told.
+    reason: Option<String>,
+}
+
 /// Libraries may take their time, so they are not waited for where other requests are served.
 async fn render(located: Located, modified: SystemTime) -> Result<ConfigFile, String> {
     if located.plugin.is_library() {
@@ -177,30 +174,25 @@ fn asset_or(world: &World, path: &str, reason: String) -> Fetched {
 impl Desk for Dispatch {
     async fn fetch(&self, request: ConfigRequest) -> Fetched {
         let began = Instant::now();
-        let (fetched, mac, vendor) = Dispatch::fetch(self, &request).await;
-        let (outcome, bytes, reason) = match &fetched {
-            Fetched::Found(file) => ("rendered", file.body.len() as u64, ""),
-            Fetched::Asset(asset) => ("asset", asset.len, ""),
-            Fetched::Unknown { reason } => ("unknown", 0, reason.as_str()),
-            Fetched::Refused { reason } => ("refused", 0, reason.as_str()),
-            Fetched::Failed { public } => ("failed", 0, public.as_str()),
+        let Decided { fetched, device, vendor, reason } = self.decide(&request).await;
+        let (outcome, bytes) = match &fetched {
+            Fetched::Found(file) => ("rendered", file.body.len() as u64),
+            Fetched::Asset(asset) => ("asset", asset.len),
+            Fetched::Unknown { .. } => ("unknown", 0),
+            Fetched::Refused { .. } => ("refused", 0),
+            Fetched::Failed { .. } => ("failed", 0),
         };
-        tracing::info!(
-            device = mac.map(tracing::field::display),
-            vendor,
-            file = request.path,
-            door = request.door.as_str(),
-            peer = %request.peer.ip(),
-            outcome,
-            bytes,
-            micros = began.elapsed().as_micros() as u64,
-            reason,
-            "fetch"
-        );
-        self.record(
-            mac,
-            Happening::Fetched { door: request.door.as_str(), file: request.path.clone(), outcome, bytes },
-        );
+        // What was served as an asset needs no reason why no plugin had it.
+        let reason = reason.filter(|_| bytes == 0 && outcome != "asset");
+        let shown = device.map(tracing::field::display);
+        let (file, door, peer) = (request.path.as_str(), request.door.as_str(), request.peer.ip());
+        let micros = began.elapsed().as_micros() as u64;
+        if outcome == "failed" {
+            tracing::error!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
+        } else {
+            tracing::info!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
+        }
+        self.record(device, Happening::Fetched { door, file: file.to_owned(), outcome, bytes });
         fetched
     }
 }

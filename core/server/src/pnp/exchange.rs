@@ -37,6 +37,8 @@ const GIVE_UP: Duration = Duration::from_secs(32);
 const CONVERSATIONS: usize = 65_536;
 /// Desk questions at one time.
 const QUESTIONS: usize = 256;
+/// Copies of one SUBSCRIBE that are answered if they all came before the desk had spoken.
+const COPIES: usize = 16;
 pub const PRODUCT: &str = concat!("Provost/", env!("CARGO_PKG_VERSION"));
 
 /// A phone that asked, and how we heard it.
@@ -164,14 +166,17 @@ impl Conversation {
     /// port, or after the desk may have changed its mind, the phone is asking anew.
     fn covers(&self, from: SocketAddrV4, epoch: u64) -> bool {
         match self.state {
-            State::Asking | State::Notifying { .. } => true,
+            State::Asking { .. } | State::Notifying { .. } => true,
             State::Silent | State::Done { .. } => self.from == from && self.epoch == epoch,
         }
     }
 }
 
 enum State {
-    Asking,
+    /// The desk. Where the 200 goes once it has spoken: one for each copy that came meanwhile.
+    Asking {
+        askers: Vec<SocketAddrV4>,
+    },
     Silent,
     Notifying {
         ok: Vec<u8>,
@@ -229,7 +234,8 @@ impl<A: Announcer> Exchange<A> {
                 },
                 Some(decided) = self.decided.1.recv() => self.proceed(decided),
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.ring(),
-                datagram = datagrams.recv() => match datagram {
+                // Heard only as fast as they can be decided; the channel holds the rest of a burst.
+                datagram = datagrams.recv(), if self.questions.available_permits() > 0 => match datagram {
                     Some(datagram) => self.hear(&datagram),
                     None => return,
                 },
@@ -272,19 +278,25 @@ impl<A: Announcer> Exchange<A> {
                 return;
             }
             conversation.copies += 1;
+            let to = ok_target(&subscribe, datagram.from, conversation.copies);
+            if let State::Asking { askers } = &mut conversation.state
+                && askers.len() < COPIES
+            {
+                askers.push(to);
+            }
             // Each copy is answered, since the answer to the one before may be lost; the NOTIFY has timers of its own.
             let conversation = &self.conversations[&key];
             if let State::Notifying { ok, .. } | State::Done { ok } = &conversation.state {
-                self.send(ok, conversation, ok_target(&subscribe, datagram.from, conversation.copies));
+                self.send(ok, conversation, to);
             }
             return;
         }
-        let interfaces = self.interfaces.borrow().clone();
-        let Some((interface, local)) = interfaces
-            .iter()
-            .find(|interface| interface.index == datagram.interface)
-            .and_then(|interface| Some((interface, interface.address_for(*datagram.from.ip())?)))
-        else {
+        let heard_on = {
+            let interfaces = self.interfaces.borrow();
+            let interface = interfaces.iter().find(|interface| interface.index == datagram.interface);
+            interface.and_then(|interface| Some((interface.name.clone(), interface.address_for(*datagram.from.ip())?)))
+        };
+        let Some((interface, local)) = heard_on else {
             tracing::debug!(from = %datagram.from, interface = datagram.interface, "heard on an interface without an address");
             return;
         };
@@ -301,7 +313,7 @@ impl<A: Announcer> Exchange<A> {
                 user_agent: subscribe.user_agent.clone(),
             },
             from: datagram.from,
-            interface: interface.name.clone(),
+            interface,
             local,
         };
         let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
@@ -310,13 +322,14 @@ impl<A: Announcer> Exchange<A> {
             return;
         };
         let until = Instant::now() + GIVE_UP;
+        let askers = vec![ok_target(&subscribe, datagram.from, 0)];
         let conversation = Conversation {
             subscribe: Box::new(subscribe),
             mac,
             from: datagram.from,
             local,
             interface: datagram.interface,
-            state: State::Asking,
+            state: State::Asking { askers },
             epoch,
             copies: 0,
             until,
@@ -335,9 +348,10 @@ impl<A: Announcer> Exchange<A> {
     /// The desk has spoken.
     fn proceed(&mut self, Decided { key, announcement }: Decided) {
         // The desk may have been slower than the conversation's time, and the phone have begun another.
-        if !self.conversations.get(&key).is_some_and(|conversation| matches!(conversation.state, State::Asking)) {
+        let Some(Conversation { state: State::Asking { askers }, .. }) = self.conversations.get_mut(&key) else {
             return;
-        }
+        };
+        let askers = std::mem::take(askers);
         let url = match announcement {
             Announcement::Url(url) => url,
             Announcement::Silence { .. } => {
@@ -375,7 +389,6 @@ impl<A: Announcer> Exchange<A> {
                 return;
             }
         };
-        let ok_to = ok_target(subscribe, conversation.from, 0);
         let now = Instant::now();
         conversation.until = now + GIVE_UP + T2;
         conversation.state = State::Notifying {
@@ -390,7 +403,9 @@ impl<A: Announcer> Exchange<A> {
         };
         self.branches.insert(branch, key.clone());
         let conversation = &self.conversations[&key];
-        self.send(&ok, conversation, ok_to);
+        for to in askers {
+            self.send(&ok, conversation, to);
+        }
         self.notify(&key);
     }
 
