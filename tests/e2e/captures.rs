@@ -35,16 +35,23 @@ fn has_plugin(specs: &[(String, Spec)], captured: &Captured) -> bool {
     captured.vendor == "OEM" || specs.iter().any(|(_, spec)| spec.announces.iter().any(|name| name.eq_ignore_ascii_case(&captured.vendor)))
 }
 
-/// A phone for each capture, at the port of its Via and at one that happened to be free, each on an address of its own.
-fn phones<'a>(lan: &mut Lan, phone: usize, captured: &'a [Captured]) -> Vec<(&'a Captured, Handset)> {
-    let addresses = lan.add_addresses(phone, 2 * captured.len() as u16);
-    let ports = captured.iter().flat_map(|captured| [(captured, captured.port), (captured, 0)]);
-    ports.zip(addresses).map(|((captured, port), address)| (captured, Handset::at(lan.phone(phone), address, port))).collect()
+/// A host for each capture, with a phone that speaks from the port of its Via; and on a second address one that speaks from a port that
+/// happened to be free.
+fn phones<'a>(lan: &mut Lan, segment: u8, captured: &'a [Captured]) -> Vec<(&'a Captured, usize, Handset)> {
+    let mut phones = Vec::new();
+    for captured in captured {
+        let index = lan.add_phone(segment);
+        let second = lan.add_addresses(index, 1)[0];
+        let host = lan.phone(index);
+        phones.push((captured, index, Handset::at(host, host.address(), captured.port)));
+        phones.push((captured, index, Handset::at(host, second, 0)));
+    }
+    phones
 }
 
 #[test]
 fn every_capture_is_answered_once_and_told_once_by_the_interface_that_heard_it() {
-    let mut lan = Lan::with(&[0, 1], &[0, 1]);
+    let mut lan = Lan::with(&[0, 1], &[]);
     let captured = Captured::all();
     assert!(captured.len() >= 11, "{captured:?}");
     let specs = specs();
@@ -63,8 +70,8 @@ fn every_capture_is_answered_once_and_told_once_by_the_interface_that_heard_it()
 
     let mut sent = Vec::new();
     for segment in 0..2 {
-        let local = lan.server().interfaces()[segment].address;
-        for (captured, handset) in phones(&mut lan, segment, &captured) {
+        let local = lan.server().interfaces()[usize::from(segment)].address;
+        for (captured, host, handset) in phones(&mut lan, segment, &captured) {
             handset.subscribe(&captured.message.bytes);
             if !has_plugin(&specs, captured) && segment == 1 {
                 let line = decided(&server, &handset, "silence");
@@ -79,9 +86,9 @@ fn every_capture_is_answered_once_and_told_once_by_the_interface_that_heard_it()
                 assert_eq!(line.field("url"), &notify.body, "{line:?}");
                 if has_plugin(&specs, captured) {
                     assert!(notify.body.starts_with(&format!("http://{local}:8080/")), "{notify:?}");
-                    // The second phone of each pair is there for its port only.
+                    // The second phone of each host is there for its port only.
                     if handset.address.port() == captured.port {
-                        fetch_and_compare(&server, lan.phone(segment), captured, &notify.body, handset.address, local);
+                        fetch_and_compare(&server, lan.phone(host), captured, &notify.body, handset.address, local);
                     }
                 } else {
                     let url = format!("http://files.example.net/{}/{}.cfg", captured.vendor, captured.mac.bare());
@@ -93,7 +100,8 @@ fn every_capture_is_answered_once_and_told_once_by_the_interface_that_heard_it()
     }
     // A phone that does not answer gets a second copy; by then every copy of what was sent before would have come.
     let late = Captured::one("05");
-    let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 5060);
+    let last = lan.add_phone(0);
+    let handset = Handset::at(lan.phone(last), lan.phone(last).address(), 5060);
     handset.subscribe(&late.message.bytes);
     let (_, notify, from) = handset.hear_both();
     assert_eq!(handset.hear().0, notify);
@@ -177,21 +185,14 @@ fn render(data: &Path, captured: &Captured, agent: Option<&str>, phone: SocketAd
         command.args(["--user-agent", agent]);
     }
     tools::feed(&mut command, b"").unwrap_or_else(|error| panic!("{}: {error}", captured.name));
-    let mut files = BTreeMap::new();
-    collect(directory.path(), "", &mut files);
+    // They lie side by side there, whatever slashes they have in their names.
+    let files: BTreeMap<_, _> = fs::read_dir(directory.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| (entry.file_name().to_string_lossy().replace("%2F", "/"), fs::read(entry.path()).unwrap()))
+        .collect();
     assert!(!files.is_empty(), "{}: nothing to fetch", captured.name);
     files
-}
-
-fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in fs::read_dir(directory).unwrap().flatten() {
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            collect(&entry.path(), &format!("{name}/"), files);
-        } else {
-            files.insert(name, fs::read(entry.path()).unwrap());
-        }
-    }
 }
 
 fn curl(host: &Host, url: &str, agent: Option<&str>) -> Vec<u8> {
@@ -214,14 +215,14 @@ fn atftp(host: &Host, server: Ipv4Addr, name: &str) -> Vec<u8> {
 
 #[test]
 fn a_phone_that_is_in_no_inventory_or_of_no_plugin_hears_nothing_at_all() {
-    let mut lan = Lan::with(&[0, 1], &[0, 1]);
+    let mut lan = Lan::with(&[0, 1], &[]);
     let captured = Captured::all();
     let (known, unknown) = captured.split_at(captured.len() / 2);
     let plan = Plan::on(lan.server()).file("profiles/site.yaml", "defaults: { sip: { server: pbx.example.net } }\n");
     let server = plan.start().ready();
     let mut sent = Vec::new();
     for segment in 0..2 {
-        for (captured, handset) in phones(&mut lan, segment, &captured) {
+        for (captured, _, handset) in phones(&mut lan, segment, &captured) {
             handset.subscribe(&captured.message.bytes);
             let line = decided(&server, &handset, "silence");
             assert!(line.field("reason").as_str().unwrap().contains("not in the inventory"), "{line:?}");

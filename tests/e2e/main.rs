@@ -3,6 +3,8 @@
 //! A test makes a [`provost_tests::Lan`], starts a [`provost_tests::Server`] on it, lets phones boot, and judges by what the phones
 //! got, by the capture, and by the log. It speaks to the server over the wire and through files only, never through its crates.
 
+/// Rubbish, attacks, and ports that somebody else holds: told or dropped, while others are served.
+mod bad_input;
 /// The bench by itself: phones, network, loss and capture against a server of thirty lines. When this fails, nothing below can be
 /// believed.
 mod bench;
@@ -10,5 +12,13 @@ mod bench;
 mod captures;
 /// Phones of every kind that the vendors know, from the SUBSCRIBE to the file: alone, over each door, and in numbers on a bad network.
 mod fleet;
+/// Interfaces and addresses that come, go and move while it serves.
+mod network;
+/// Beside a PBX that owns port 5060.
+mod pbx;
+/// Phones played by SIPp: our messages before a SIP stack that is not ours.
+mod sipp;
+/// Hundreds of phones at once, on a good and on a bad network, by the command line alone.
+mod storm;
 /// A phone played by hand, for what the simulated one would be too clever to do.
 mod wire;

@@ -6,6 +6,7 @@ use std::{
     fmt, fs,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    time::Duration,
 };
 
 use provost_plugin::MacAddr;
@@ -141,6 +142,15 @@ impl Handset {
             Ok((length, std::net::SocketAddr::V4(from))) => (Message::read(&buffer[..length]), from),
             other => panic!("{} heard nothing: {other:?}", self.address),
         }
+    }
+
+    /// The same, if it comes in this time.
+    pub(crate) fn hear_within(&self, time: Duration) -> Option<(Message, SocketAddrV4)> {
+        let before = self.socket.read_timeout().unwrap();
+        self.socket.set_read_timeout(Some(time)).unwrap();
+        let waits = self.socket.peek(&mut [0; 1]).is_ok();
+        self.socket.set_read_timeout(before).unwrap();
+        waits.then(|| self.hear())
     }
 
     /// The 200 and the NOTIFY, in whichever order they come, and the address that both came from.

@@ -157,7 +157,7 @@ fn prober() -> Result<Prober> {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start it: {error}"))?;
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(5);
         loop {
             match child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
@@ -172,7 +172,7 @@ fn prober() -> Result<Prober> {
                 Ok(None) if Instant::now() > until => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err("it did not end within 10 s".into());
+                    return Err("it did not end within 5 s".into());
                 }
                 // The only wait in the program that polls: a child has no descriptor to wait on without more machinery than it is worth.
                 Ok(None) => std::thread::sleep(Duration::from_millis(2)),

@@ -62,7 +62,8 @@ pub(crate) fn render(settings: Settings, words: &RenderArgs, out: &mut impl Writ
         }
         let rendered = world::render(&located, SystemTime::UNIX_EPOCH).map_err(anyhow::Error::msg)?;
         match &words.output {
-            Some(directory) => write(directory, &name, &rendered.body)?,
+            // Some phones ask for a file below another file of theirs, which no disk can hold: so all lie side by side.
+            Some(directory) => write(directory, &name.replace('/', "%2F"), &rendered.body)?,
             None => {
                 if many {
                     writeln!(out, "==> {name} <==")?;

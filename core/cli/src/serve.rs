@@ -51,7 +51,6 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
     });
     // A plugin that hangs must not keep the program from ending.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ended.map(|()| ExitCode::SUCCESS)
 }
 
@@ -70,6 +69,8 @@ fn signals(stop: watch::Sender<bool>, reload: mpsc::Sender<()>) -> Result<()> {
                 }
             }
         }
+        // At once: from here on systemd counts the time that stopping takes.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stop.send_replace(true);
     });
     Ok(())

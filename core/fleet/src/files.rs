@@ -27,6 +27,8 @@ pub(crate) struct Source {
     digest: [u8; 32],
     pub(crate) written: SystemTime,
     pub(crate) document: Arc<Document>,
+    /// The document is one that was once written, and not the empty one of a file that was never fit.
+    pub(crate) fit: bool,
     pub(crate) problems: Arc<[Problem]>,
 }
 
@@ -106,7 +108,8 @@ fn source(path: &Path, bytes: &[u8], written: SystemTime, before: Option<&Source
         (true, Some(before)) => before.document.clone(),
         (true, None) => Arc::default(),
     };
-    Source { file, digest, written, document, problems: problems.into() }
+    let fit = !broken || before.is_some_and(|before| before.fit);
+    Source { file, digest, written, document, fit, problems: problems.into() }
 }
 
 /// A file as a person would open it.

@@ -70,6 +70,11 @@ impl Fleet {
         self.len() == 0
     }
 
+    /// Whether some version of this file is in service.
+    pub fn serves(&self, file: &str) -> bool {
+        self.sources.get(Path::new(file)).is_some_and(|source| source.fit)
+    }
+
     /// Names of the profiles in service.
     pub fn profiles(&self) -> impl Iterator<Item = &str> {
         self.index.profiles.keys().map(|name| &**name)

@@ -2,12 +2,18 @@
 //!
 //! A shelf is a snapshot. A reload builds a new one beside it, reusing what did not change and keeping what its successor would break.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use provost_plugin::{
     Spec,
+    abi::Description,
     model::{Evidence, Identity},
-    spec::Captured,
+    spec::{Captured, SpecError},
     templates::Templates,
 };
 
@@ -18,9 +24,42 @@ use crate::{
     staging, trial,
 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shelf {
     plugins: BTreeMap<String, Arc<InService>>,
+    /// What lies on disk and was refused, by where it lies. Asking it again what it is would cost a process, memory that is never
+    /// given back, and perhaps a deadline, at every look at the disk.
+    refused: BTreeMap<PathBuf, Refusal>,
+}
+
+#[derive(Clone, Debug)]
+struct Refusal {
+    /// Digest of library and `vendor.yaml`.
+    code: String,
+    /// The vendor, where it got so far, and the digest of everything that it consists of.
+    vendor: Option<(String, String)>,
+    problems: Vec<Problem>,
+    until: Until,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    FilesChange,
+    /// The fault was perhaps not its own: a busy machine, a library that it needs and that is not there yet.
+    FilesChangeOr(Instant),
+    DevicesChange,
+}
+
+/// When a refusal that may not have been the library's own fault is looked into again.
+const SECOND_CHANCE: Duration = Duration::from_secs(60);
+
+impl Refusal {
+    fn stands(&self, code: &str, found: &Found, places: &Places) -> bool {
+        let same = self.vendor.as_ref().is_none_or(|(id, print)| {
+            *print == fingerprint(code, &discover::templates(id, places, &found.path, &BTreeMap::new(), true).0)
+        });
+        self.code == code && same && !matches!(self.until, Until::FilesChangeOr(time) if time < Instant::now())
+    }
 }
 
 /// The plugin that a phone was placed with, and why.
@@ -118,11 +157,26 @@ impl Shelf {
             .collect()
     }
 
-    /// This shelf with one plugin exchanged: for keeping an old version in service.
-    pub fn with(&self, plugin: Arc<InService>) -> Shelf {
-        let mut plugins = self.plugins.clone();
-        plugins.insert(plugin.id.clone(), plugin);
-        Shelf { plugins }
+    /// This shelf with an older plugin in place of one that was found wanting on the devices of the fleet, and the reason.
+    pub fn keeping(&self, older: &Arc<InService>, problem: Problem) -> Shelf {
+        let mut shelf = self.clone();
+        if let Some(newer) = shelf.plugins.insert(older.id.clone(), Arc::clone(older)) {
+            let refusal = Refusal {
+                code: newer.fingerprint[..DIGEST].to_owned(),
+                vendor: Some((newer.id.clone(), newer.fingerprint.clone())),
+                problems: vec![problem],
+                until: Until::DevicesChange,
+            };
+            shelf.refused.insert(newer.origin.clone(), refusal);
+        }
+        shelf
+    }
+
+    /// This shelf without memory of what was refused: of everything, or of what only these devices had against a plugin.
+    pub fn willing(&self, everything: bool) -> Shelf {
+        let mut shelf = self.clone();
+        shelf.refused.retain(|_, refusal| !everything && !matches!(refusal.until, Until::DevicesChange));
+        shelf
     }
 
     pub fn modified(&self) -> SystemTime {
@@ -138,102 +192,122 @@ impl Shelf {
         prober: Option<&Prober>,
     ) -> (Shelf, Vec<Problem>) {
         let (found, mut problems) = discover::plugins(places);
-        let mut plugins: BTreeMap<String, Arc<InService>> = BTreeMap::new();
-        // A file that cannot even be found keeps its plugin as well: see `keep` below.
-        let mut kept: Vec<std::path::PathBuf> = problems.iter().map(|problem| problem.file.clone().into()).collect();
-        for plugin in &found {
-            match load(plugin, places, previous, limits, prober) {
-                Ok((in_service, more)) => {
-                    problems.extend(more);
-                    if let Some(other) = plugins.get(&in_service.id) {
-                        problems.push(Problem::new(
-                            plugin.shown(),
-                            0,
-                            format!("{} is already in service from {}", in_service.spec.vendor, other.origin.display()),
-                        ));
-                        continue;
-                    }
-                    plugins.insert(in_service.id.clone(), in_service);
-                }
-                Err(more) => {
-                    kept.push(plugin.path.clone());
-                    problems.extend(more);
-                }
+        let mut shelf = Shelf::default();
+        // What cannot even be read as a plugin says nothing of being taken away: the plugin that was there stays.
+        let unreadable: Vec<PathBuf> = problems.iter().map(|problem| problem.file.clone().into()).collect();
+        for found in &found {
+            let previous_here = previous.and_then(|shelf| shelf.plugins().find(|old| old.origin == found.path));
+            let refused_before = previous.and_then(|shelf| shelf.refused.get(&found.path));
+            let mut loaded = load(found, places, previous_here, refused_before, limits, prober);
+            if loaded.plugin.is_none()
+                && let Some(older) = previous_here
+            {
+                loaded.plugin = Some(Arc::clone(older));
+                loaded.problems.iter_mut().for_each(|problem| problem.older_serves = true);
+            }
+            problems.extend(loaded.problems);
+            shelf.refused.extend(loaded.refusal.map(|refusal| (found.path.clone(), refusal)));
+            let Some(plugin) = loaded.plugin else { continue };
+            match shelf.plugins.get(&plugin.id) {
+                Some(other) => problems.push(Problem::new(
+                    found.shown(),
+                    0,
+                    format!("{} is already in service from {}", plugin.spec.vendor, other.origin.display()),
+                )),
+                None => drop(shelf.plugins.insert(plugin.id.clone(), plugin)),
             }
         }
         for old in previous.into_iter().flat_map(Shelf::plugins) {
-            let refused = kept.iter().any(|path| *path == old.origin || path.parent() == Some(&old.origin));
-            if refused && !plugins.contains_key(&old.id) {
-                for problem in &mut problems {
-                    let file = std::path::Path::new(&problem.file);
-                    if file == old.origin
-                        || file.starts_with(&old.origin)
-                        || kept
-                            .iter()
-                            .any(|path| *path == old.origin && problem.file.contains(&format!("/{}/", old.id)))
-                    {
-                        problem.older_serves = true;
-                    }
+            let hidden = unreadable.iter().any(|path| path.starts_with(&old.origin) || old.origin.starts_with(path));
+            if hidden && !shelf.plugins.contains_key(&old.id) {
+                for problem in problems.iter_mut().filter(|problem| {
+                    let path = Path::new(&problem.file);
+                    path.starts_with(&old.origin) || old.origin.starts_with(path)
+                }) {
+                    problem.older_serves = true;
                 }
-                plugins.insert(old.id.clone(), Arc::clone(old));
+                shelf.plugins.insert(old.id.clone(), Arc::clone(old));
             }
         }
-        (Shelf { plugins }, problems)
+        (shelf, problems)
     }
 }
 
-/// A plugin in service, with what is worth telling about it; or why not.
-type Loaded = Result<(Arc<InService>, Vec<Problem>), Vec<Problem>>;
+/// What came of looking at one plugin on disk.
+#[derive(Default)]
+struct Loaded {
+    /// What is to serve from now on, if anything.
+    plugin: Option<Arc<InService>>,
+    problems: Vec<Problem>,
+    /// What is to be remembered of it.
+    refusal: Option<Refusal>,
+}
 
-fn load(found: &Found, places: &Places, previous: Option<&Shelf>, limits: Limits, prober: Option<&Prober>) -> Loaded {
-    let shown = found.shown();
-    let refuse = |message: String| vec![Problem::new(shown.clone(), 0, message)];
-    let library_bytes = match &found.library {
-        Some(library) => Some(
-            std::fs::read(library).map_err(|error| refuse(format!("cannot read {}: {error}", library.display())))?,
-        ),
-        None => None,
-    };
-    let code = digest(&[
-        library_bytes.as_deref().unwrap_or_default(),
-        found.vendor_yaml.as_deref().unwrap_or_default().as_bytes(),
-    ]);
-    drop(library_bytes);
-
-    let old = previous.and_then(|shelf| shelf.plugins().find(|old| old.origin == found.path));
-    // The code is unchanged: only templates may have moved, and those are cheap to look at.
-    if let Some(old) = old.filter(|old| old.fingerprint.starts_with(&code)) {
-        let (sources, _, mut unreadable) = discover::templates(&old.id, places, &found.path, &Default::default(), true);
-        if old.fingerprint == fingerprint(&code, &sources) && unreadable.is_empty() {
-            return Ok((Arc::clone(old), Vec::new()));
-        }
-        if !unreadable.is_empty() {
-            unreadable.iter_mut().for_each(|problem| problem.older_serves = true);
-            return Ok((Arc::clone(old), unreadable));
-        }
+impl Loaded {
+    fn refused(problems: Vec<Problem>) -> Loaded {
+        Loaded { problems, ..Loaded::default() }
     }
 
-    let opened = match &found.library {
+    fn remembered(self, code: &str, vendor: Option<(String, String)>, until: Until) -> Loaded {
+        let refusal = Refusal { code: code.to_owned(), vendor, problems: self.problems.clone(), until };
+        Loaded { refusal: Some(refusal), ..self }
+    }
+}
+
+fn load(
+    found: &Found,
+    places: &Places,
+    older: Option<&Arc<InService>>,
+    refused: Option<&Refusal>,
+    limits: Limits,
+    prober: Option<&Prober>,
+) -> Loaded {
+    let shown = found.shown();
+    let refuse = |message: String| Loaded::refused(vec![Problem::new(shown.clone(), 0, message)]);
+    let library = match found.library.as_deref().map(|path| (path, staging::read(path))) {
         None => None,
-        Some(library) => {
-            let copy = staging::stage(library, &places.staged, prober)
-                .map_err(|error| refuse(format!("{}: {error}", library.display())))?;
-            let opened = OpenLibrary::open(&copy);
-            // The name has done its work; the mapping keeps the file.
-            let _ = std::fs::remove_file(&copy);
-            let opened = opened.map_err(|error| refuse(format!("{}: {error}", library.display())))?;
-            let description = opened.describe().map_err(|error| refuse(format!("{}: {error}", library.display())))?;
-            Some((opened, description))
+        Some((path, Ok(bytes))) => Some((path, bytes)),
+        Some((path, Err(error))) => return refuse(format!("{}: {error}", path.display())),
+    };
+    let code = digest(&[
+        library.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default(),
+        found.vendor_yaml.as_deref().unwrap_or_default().as_bytes(),
+    ]);
+    // The code is unchanged: only templates may have moved, and those are cheap to look at.
+    if let Some(older) = older.filter(|older| older.fingerprint.starts_with(&code)) {
+        let (sources, _, unreadable) = discover::templates(&older.id, places, &found.path, &BTreeMap::new(), true);
+        if !unreadable.is_empty() {
+            return Loaded::refused(unreadable);
         }
+        if older.fingerprint == fingerprint(&code, &sources) {
+            return Loaded { plugin: Some(Arc::clone(older)), ..Loaded::default() };
+        }
+    }
+    if let Some(refusal) = refused.filter(|refusal| refusal.stands(&code, found, places)) {
+        return Loaded { problems: refusal.problems.clone(), refusal: Some(refusal.clone()), plugin: None };
+    }
+
+    let opened = match &library {
+        None => None,
+        Some((path, bytes)) => match open(path, bytes, places, prober) {
+            Ok(opened) => Some(opened),
+            Err((error, until)) => return refuse(format!("{}: {error}", path.display())).remembered(&code, None, until),
+        },
     };
     let vendor_yaml = match (&found.vendor_yaml, &opened) {
         (Some(text), _) => text.clone(),
         (None, Some((_, description))) => description.vendor_yaml.clone(),
-        (None, None) => return Err(refuse("there is neither a vendor.yaml nor a library".into())),
+        (None, None) => return refuse("there is neither a vendor.yaml nor a library".into()),
     };
-    let spec = Spec::read(&vendor_yaml).map_err(|error| refuse(error.to_string()))?;
+    let spec = match Spec::read(&vendor_yaml) {
+        Ok(spec) => spec,
+        Err(error) => return Loaded::refused(vec![unfit(&shown, &vendor_yaml, &error)]),
+    };
     let embedded = opened.as_ref().map(|(_, description)| description.templates.clone()).unwrap_or_default();
     let id = spec.id();
+    // Where the overrides have to be left out, the fingerprint is still that of the files with them, so that the next look at the
+    // same files does not try again.
+    let print = fingerprint(&code, &discover::templates(&id, places, &found.path, &embedded, true).0);
 
     let attempt = |with_overrides: bool| -> Result<InService, Vec<Problem>> {
         let (sources, newest, unreadable) = discover::templates(&id, places, &found.path, &embedded, with_overrides);
@@ -246,45 +320,84 @@ fn load(found: &Found, places: &Places, previous: Option<&Shelf>, limits: Limits
                 .map(|failure| Problem::new(failure.template, failure.line, failure.message))
                 .collect::<Vec<_>>()
         })?;
-        // Where the overrides had to be left out, the fingerprint is that of the files with them, so that the next look at the same
-        // files does not try again.
-        let print = if with_overrides {
-            fingerprint(&code, &sources)
-        } else {
-            fingerprint(&code, &discover::templates(&id, places, &found.path, &embedded, true).0)
-        };
+        let print = if with_overrides { fingerprint(&code, &sources) } else { print.clone() };
         let data = InService::data(spec.clone(), templates, found.path.clone(), found.modified.max(newest), print);
         let plugin = match &opened {
             None => data,
             Some((opened, description)) => {
-                let instance = opened.create(&vendor_yaml).map_err(|error| refuse(error.to_string()))?;
+                let instance = opened
+                    .create(&vendor_yaml)
+                    .map_err(|error| vec![Problem::new(shown.clone(), 0, error.to_string())])?;
                 data.with_library(instance, description.version.clone(), limits)
             }
         };
         let failed = trial::sample(&plugin, &shown);
         if failed.is_empty() { Ok(plugin) } else { Err(failed) }
     };
-    match attempt(true) {
-        Ok(plugin) => Ok((Arc::new(plugin), Vec::new())),
-        Err(mut why) => {
-            if let Some(old) = old {
-                why.iter_mut().for_each(|problem| problem.older_serves = true);
-                return Ok((Arc::clone(old), why));
-            }
-            if places.overrides.join(&id).is_dir()
-                && let Ok(as_shipped) = attempt(false)
-            {
-                why.push(Problem::new(
-                    places.overrides.join(&id).display().to_string(),
-                    0,
-                    format!("{} is served with the templates as shipped until this is mended", spec.vendor),
-                ));
-                return Ok((Arc::new(as_shipped), why));
-            }
-            Err(why)
+    let mut problems = match attempt(true) {
+        Ok(plugin) => return Loaded { plugin: Some(Arc::new(plugin)), ..Loaded::default() },
+        Err(problems) => problems,
+    };
+    if older.is_none()
+        && places.overrides.join(&id).is_dir()
+        && let Ok(as_shipped) = attempt(false)
+    {
+        problems.push(Problem::new(
+            places.overrides.join(&id).display().to_string(),
+            0,
+            format!("{} is served with the templates as shipped until this is mended", spec.vendor),
+        ));
+        return Loaded { plugin: Some(Arc::new(as_shipped)), problems, refusal: None };
+    }
+    let refused = Loaded::refused(problems);
+    // What is data alone costs nothing to look at again.
+    if opened.is_some() { refused.remembered(&code, Some((id, print)), Until::FilesChange) } else { refused }
+}
+
+/// Libraries that were opened, by the digest of their bytes. They stay open for ever, so the same bytes are never opened twice: a
+/// site that edits its templates all day would else fill the memory with copies of the library that goes with them.
+static OPENED: Mutex<BTreeMap<String, (OpenLibrary, Description)>> = Mutex::new(BTreeMap::new());
+
+fn open(
+    path: &Path,
+    bytes: &[u8],
+    places: &Places,
+    prober: Option<&Prober>,
+) -> Result<(OpenLibrary, Description), (String, Until)> {
+    let key = digest(&[bytes]);
+    if let Some(opened) = OPENED.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(opened.clone());
+    }
+    let copy = staging::stage(path, bytes, &places.staged, prober)
+        .map_err(|error| (error.to_string(), Until::FilesChangeOr(Instant::now() + SECOND_CHANCE)))?;
+    let opened = OpenLibrary::open(&copy);
+    // The name has done its work; the mapping keeps the file.
+    let _ = std::fs::remove_file(&copy);
+    let opened = opened.and_then(|library| Ok((library, library.describe()?)));
+    let opened = opened.map_err(|error| (error.to_string(), Until::FilesChange))?;
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());
+    Ok(opened)
+}
+
+/// A `vendor.yaml` that says no vendor, with the line where its reading ended. Without the lines around it: the log is no place for them.
+fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Problem {
+    match serde_yaml::from_str::<Spec>(vendor_yaml) {
+        Ok(_) => Problem::new(shown, 0, error.to_string()),
+        Err(error) => {
+            let line = error.location().map_or(0, |at| at.line() as usize);
+            let message = error.without_snippet().to_string();
+            let message = message.trim_start_matches("error: ");
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let message = message.strip_prefix(&format!("line {line} column ")).map_or(message, |rest| {
+                rest.split_once(": ").map_or(message, |(_, message)| message)
+            });
+            Problem::new(shown, line, message)
         }
     }
 }
+
+/// Length of a digest in hex.
+const DIGEST: usize = 64;
 
 fn fingerprint(code: &str, sources: &[provost_plugin::templates::Source]) -> String {
     let parts: Vec<&[u8]> = sources

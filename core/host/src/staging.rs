@@ -20,7 +20,7 @@ pub type Prober = Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StageError {
-    #[error("cannot copy the library: {0}")]
+    #[error("cannot read or copy the library: {0}")]
     Copy(#[from] io::Error),
     #[error("the library is still being written; it is looked at again when it is quiet")]
     Unquiet,
@@ -37,8 +37,8 @@ pub(crate) enum StageError {
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Copies `library` and tries the copy. The copy's name is its content and a counter.
-pub(crate) fn stage(library: &Path, staged: &Path, prober: Option<&Prober>) -> Result<PathBuf, StageError> {
+/// Reads a library, unless it is being written at this moment or may be written by anybody.
+pub(crate) fn read(library: &Path) -> Result<Vec<u8>, StageError> {
     let before = (modified(library), fs::metadata(library)?.len());
     #[cfg(unix)]
     {
@@ -51,17 +51,27 @@ pub(crate) fn stage(library: &Path, staged: &Path, prober: Option<&Prober>) -> R
     if (modified(library), fs::metadata(library)?.len()) != before || bytes.len() as u64 != before.1 {
         return Err(StageError::Unquiet);
     }
-    whole(&bytes)?;
+    Ok(bytes)
+}
+
+/// Copies the bytes of `library` and tries the copy. The copy's name is its content and a counter.
+pub(crate) fn stage(
+    library: &Path,
+    bytes: &[u8],
+    staged: &Path,
+    prober: Option<&Prober>,
+) -> Result<PathBuf, StageError> {
+    whole(bytes)?;
     fs::create_dir_all(staged)?;
     let name = library.file_stem().unwrap_or_default().to_string_lossy();
     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
     let copy = staged.join(format!(
         "{name}-{}-{}-{generation}{}",
-        &digest(&[&bytes])[..16],
+        &digest(&[bytes])[..16],
         std::process::id(),
         std::env::consts::DLL_SUFFIX
     ));
-    fs::write(&copy, &bytes)?;
+    fs::write(&copy, bytes)?;
     if let Some(probe) = prober
         && let Err(reason) = probe(&copy)
     {

@@ -1,14 +1,17 @@
 //! Tries a plugin on sample phones before it takes service: what fails for every phone must not replace what works.
 
 use provost_plugin::{
-    Announced, MacAddr, Phone, Spec,
+    Announced, MacAddr, Phone, PluginError, Spec,
     model::{Credentials, FunctionKey, Identity, KeyKind, Line, Secret, Settings},
     offers,
     spec::{FileKind, Model},
     switches,
 };
 
-use crate::{Problem, service::InService};
+use crate::{
+    Problem,
+    service::{CallError, InService},
+};
 
 /// Renders every file for one model of each family, and asks for the URL. The first failure of each file is reported.
 pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
@@ -52,11 +55,17 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
             };
             if let Err(error) = plugin.render(index, &phone) {
                 failed[index] = true;
-                problems.push(Problem::new(
-                    shown,
-                    0,
-                    format!("file \"{}\" cannot be rendered for a sample phone: {error}", file.name),
-                ));
+                let what = format!("file \"{}\" cannot be rendered for a sample phone", file.name);
+                problems.push(match &error {
+                    CallError::Plugin(PluginError::Template(failure)) => {
+                        Problem::new(&failure.template, failure.line, format!("{}: {what}", failure.message))
+                    }
+                    _ => Problem::new(shown, 0, format!("{what}: {error}")),
+                });
+                // One deadline waited for is enough to know.
+                if matches!(error, CallError::Overran(_)) {
+                    return problems;
+                }
             }
         }
     }

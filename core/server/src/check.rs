@@ -13,9 +13,9 @@ use crate::{
 
 /// All findings, sorted by place, and the world that they are about.
 pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (World, Vec<Finding>) {
-    let (world, mut findings) = first(settings, limits, prober);
-    let (failed, _) = try_devices(&world, None);
-    findings.extend(device_findings(&world, &failed, false));
+    let (mut world, mut findings) = first(settings, limits, prober);
+    world.troubles = try_devices(&world, &BTreeMap::new(), None);
+    findings.extend(device_findings(&world));
     findings.extend(in_vain(&world));
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
     findings.dedup();

@@ -5,22 +5,29 @@
 //! path. What is no good stays out, what it would have replaced stays in, and the finding says where and why.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    path::{Component, Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{
+    EventKind, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
 use provost_fleet::Fleet;
-use provost_host::{Limits, Prober, Shelf};
+use provost_host::{Limits, Prober, Problem, Shelf};
+use provost_plugin::MacAddr;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     dispatch::Dispatch,
     run::stopped,
     settings::{Settings, SettingsFile},
-    world::{Finding, Severity, World},
+    world::{Finding, Severity, Trouble, World},
 };
 
 /// Quiet that has to pass after an event, and the longest that events may put off the look.
@@ -29,8 +36,10 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// A look without any event, for file systems that report none.
 const REGULARLY: Duration = Duration::from_secs(60);
 /// Time for trying known devices before a change takes service. Beyond some ten thousand devices not all of them fit in; then it is
-/// an even sample, and the rest is tried right after.
+/// an even sample, and a device that fails untried gets a clear error instead of its older file.
 const TRIAL: Duration = Duration::from_millis(500);
+/// How often the disk is read again because it changed while it was read. After that, what is there is taken.
+const TURNS: usize = 4;
 
 /// Reads everything for the first time. Whatever is good serves, and the findings say what is not.
 pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (World, Vec<Finding>) {
@@ -38,130 +47,138 @@ pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
     let (shelf, problems) = Shelf::build(&settings.places(), None, limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let world =
-        World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
-    (world, findings)
+    (world(settings, fleet, Arc::new(shelf)), findings)
 }
 
-/// Tries every device that the fleet knows, until the time is up. Returns those that fail, with the reason, and how many were tried.
-pub fn try_devices(world: &World, time: Option<Duration>) -> (BTreeMap<provost_plugin::MacAddr, String>, usize) {
-    let devices: Vec<_> =
-        world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
+fn world(settings: Settings, fleet: Fleet, shelf: Arc<Shelf>) -> World {
+    World {
+        settings: Arc::new(settings),
+        fleet: Arc::new(fleet),
+        shelf,
+        held: HashMap::new(),
+        troubles: BTreeMap::new(),
+    }
+}
+
+/// Tries every device that the fleet knows, until the time is up. Returns those that fail. `before` is what is known already.
+pub fn try_devices(
+    world: &World,
+    before: &BTreeMap<MacAddr, Trouble>,
+    time: Option<Duration>,
+) -> BTreeMap<MacAddr, Trouble> {
+    let devices: Vec<_> = world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
     let until = time.map(|time| Instant::now() + time);
     // Even strides, so that a trial that is cut short has seen something of everything. 7919 is prime, so that every device comes up
     // once unless their number is a multiple of it; then one more device would not be.
     let count = devices.len();
     let stride = if count % 7919 == 0 { 1 } else { 7919 };
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let failed = Mutex::new(BTreeMap::new());
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let tried = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let turn = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let turn = next.fetch_add(1, Ordering::Relaxed);
                     if turn >= count || until.is_some_and(|until| Instant::now() > until) {
                         return;
                     }
                     let device = devices[turn * stride % count];
-                    if let Err(why) = world.try_device(device) {
-                        failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(device.mac(), why);
+                    if let Err(trouble) = world.try_device(device, before.get(&device.mac())) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).insert(device.mac(), trouble);
                     }
-                    tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
             });
         }
     });
-    (failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), tried.into_inner())
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The findings about devices that cannot be served, at the place where they stand.
-pub fn device_findings(
-    world: &World,
-    failed: &BTreeMap<provost_plugin::MacAddr, String>,
-    older_serves: bool,
-) -> Vec<Finding> {
-    failed
-        .iter()
-        .map(|(mac, why)| {
-            let device = world.fleet.device(*mac);
-            Finding {
-                file: device.map(|device| device.file().to_owned()).unwrap_or_default(),
-                line: device.map_or(0, |device| device.line() as usize),
-                column: 0,
-                severity: Severity::Error,
-                message: why.clone(),
-                older_serves,
-            }
-        })
-        .collect()
+pub fn device_findings(world: &World) -> Vec<Finding> {
+    let finding = |(mac, trouble): (&MacAddr, &Trouble)| {
+        let device = world.fleet.device(*mac);
+        Finding {
+            file: device.map(|device| device.file().to_owned()).unwrap_or_default(),
+            line: device.map_or(0, |device| device.line() as usize),
+            column: 0,
+            severity: Severity::Error,
+            message: trouble.why.clone(),
+            older_serves: world.held.contains_key(mac),
+        }
+    };
+    world.troubles.iter().map(finding).collect()
 }
 
-/// Reads everything again and returns what is to serve from now on, with what was refused.
+/// Reads everything again and returns what is to serve from now on, with what was refused. `asked`: somebody wants to know for sure,
+/// so nothing is taken as known.
 pub fn again(
     current: &Arc<World>,
     settings: Settings,
     limits: Limits,
     prober: Option<&Prober>,
+    asked: bool,
 ) -> (World, Vec<Finding>) {
     let (fleet, problems) = Fleet::read(&settings.profiles, Some(&current.fleet));
     let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
-    let (shelf, problems) = Shelf::build(&settings.places(), Some(&current.shelf), limits, prober);
+    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+        finding.older_serves = current.fleet.serves(&finding.file);
+    }
+    let same_ground = same_ground(current, &fleet, &settings);
+    // What the devices had against a plugin may be gone with what was written of the devices.
+    let known = if asked || !same_ground { Arc::new(current.shelf.willing(asked)) } else { Arc::clone(&current.shelf) };
+    let (shelf, problems) = Shelf::build(&settings.places(), Some(&known), limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let mut world =
-        World { settings: Arc::new(settings), fleet: Arc::new(fleet), shelf: Arc::new(shelf), held: HashMap::new() };
+    let mut world = world(settings, fleet, Arc::new(shelf));
+    if same_ground && same_plugins(current, &world) && !asked {
+        world.held.clone_from(&current.held);
+        world.troubles.clone_from(&current.troubles);
+        findings.extend(device_findings(&world));
+        return (world, findings);
+    }
 
-    let (mut failed, _) = try_devices(&world, Some(TRIAL));
+    let mut failed = try_devices(&world, &current.troubles, Some(TRIAL));
     // A plugin whose new version fails a device that its old version serves is not let in.
-    let mut blamed: Vec<String> = Vec::new();
     for old in current.shelf.plugins() {
-        let changed = world.shelf.get(&old.id).is_none_or(|new| !Arc::ptr_eq(new, old));
-        if !changed || world.shelf.get(&old.id).is_none() {
+        if world.shelf.get(&old.id).is_none_or(|new| Arc::ptr_eq(new, old)) {
             continue;
         }
         let before = World {
             settings: Arc::clone(&world.settings),
             fleet: Arc::clone(&world.fleet),
-            shelf: Arc::new(world.shelf.with(Arc::clone(old))),
+            shelf: Arc::new(world.shelf.keeping(old, Problem::new("", 0, ""))),
             held: HashMap::new(),
+            troubles: BTreeMap::new(),
         };
-        let mut worse: Vec<String> = Vec::new();
-        failed.retain(|mac, why| {
-            let better = world.fleet.device(*mac).is_some_and(|device| before.try_device(device).is_ok());
+        let mut worse: Vec<Trouble> = Vec::new();
+        failed.retain(|mac, trouble| {
+            let better = world.fleet.device(*mac).is_some_and(|device| before.try_device(device, Some(trouble)).is_ok());
             if better {
-                worse.push(why.clone());
+                worse.push(trouble.clone());
             }
             !better
         });
-        if let Some(why) = worse.first() {
-            blamed.push(old.id.clone());
+        if let Some(first) = worse.first() {
             let others = match worse.len() {
                 1 => String::new(),
                 count => format!(", and so for {} further devices", count - 1),
             };
-            findings.push(Finding {
-                file: old.origin.display().to_string(),
-                line: 0,
-                column: 0,
-                severity: Severity::Error,
-                message: format!("the change to {} is refused: {why}{others}", old.spec.vendor),
-                older_serves: true,
-            });
-            world = before;
+            let (file, line) = first.template.clone().unwrap_or_else(|| (old.origin.display().to_string(), 0));
+            let message = format!("the change to {} is refused: {}{others}", old.spec.vendor, first.why);
+            let problem = Problem { older_serves: true, ..Problem::new(file, line, message) };
+            findings.push(problem.clone().into());
+            world.shelf = Arc::new(world.shelf.keeping(old, problem));
         }
     }
     // What remains is the profiles' doing: those devices stay as they were, and nobody else notices.
-    let (held, lost): (Vec<_>, Vec<_>) = failed.iter().partition(|(mac, _)| {
+    for (mac, trouble) in &failed {
         let origin = current.held.get(mac).unwrap_or(current);
-        origin.fleet.device(**mac).is_some_and(|device| origin.try_device(device).is_ok())
-    });
-    world.held = held.iter().map(|(mac, _)| (**mac, Arc::clone(current.held.get(mac).unwrap_or(current)))).collect();
-    let as_map = |pairs: Vec<(&provost_plugin::MacAddr, &String)>| {
-        pairs.into_iter().map(|(mac, why)| (*mac, why.clone())).collect()
-    };
-    findings.extend(device_findings(&world, &as_map(held), true));
-    findings.extend(device_findings(&world, &as_map(lost), false));
+        if origin.fleet.device(*mac).is_some_and(|device| origin.try_device(device, Some(trouble)).is_ok()) {
+            world.held.insert(*mac, Arc::clone(origin));
+        }
+    }
+    world.troubles = failed;
+    findings.extend(device_findings(&world));
     (world, findings)
 }
 
@@ -171,6 +188,8 @@ pub struct Reload {
     pub limits: Limits,
     pub overlay: Overlay,
     pub prober: Option<Prober>,
+    /// What was found at the first reading, and told.
+    pub shown: Vec<Finding>,
 }
 
 /// What the command line does to a settings file. It stands above the file, also when the file is read again.
@@ -184,45 +203,53 @@ impl std::fmt::Debug for Reload {
 
 impl Reload {
     /// `now` rings for SIGHUP and for whoever else wants a look at once.
-    pub async fn run(self, mut now: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut now: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
         let (hint, mut hints) = mpsc::channel::<()>(1);
-        let mut eyes = Eyes::open(&self.dispatch.world().settings, hint.clone());
-        let mut shown: Vec<Finding> = Vec::new();
+        let mut eyes = Eyes::open(&self.dispatch.world().settings, &hint, None);
+        // Something may have changed between the first reading and the opening of the eyes.
+        let _ = hint.try_send(());
         loop {
             let asked = tokio::select! {
                 () = stopped(&mut stop) => return,
                 Some(()) = hints.recv() => {
-                    let first = tokio::time::Instant::now();
-                    while let Ok(Some(())) = tokio::time::timeout(QUIET, hints.recv()).await {
-                        if first.elapsed() > PATIENCE {
-                            break;
-                        }
-                    }
+                    quiet(&mut hints).await;
                     false
                 }
                 Some(()) = now.recv() => true,
-                () = tokio::time::sleep(REGULARLY) => false,
+                () = tokio::time::sleep(REGULARLY) => {
+                    // Whatever it was that the eyes did not see, they are to see it from now on.
+                    eyes.stirred.store(true, Ordering::Relaxed);
+                    false
+                }
             };
             let current = self.dispatch.world();
-            let settings = self.settings(&current.settings, &mut shown);
-            let (limits, prober) = (self.limits, self.prober.clone());
-            let before = Arc::clone(&current);
             let began = Instant::now();
-            let Ok((world, findings)) =
-                tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref())).await
-            else {
+            let mut turns = 0;
+            let (world, findings) = loop {
+                turns += 1;
+                let (settings, mut findings) = self.settings(&current.settings);
+                // Before anything is read: what changes after the reading must be seen.
+                eyes = eyes.follow(&settings, &hint);
+                while hints.try_recv().is_ok() {}
+                let (limits, prober, before) = (self.limits, self.prober.clone(), Arc::clone(&current));
+                let looking =
+                    tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref(), asked));
+                let Ok((world, more)) = looking.await else { break (None, findings) };
+                findings.extend(more);
+                // Written to while it was read: this may be half of a change.
+                if turns < TURNS && hints.try_recv().is_ok() {
+                    quiet(&mut hints).await;
+                    continue;
+                }
+                break (Some(world), findings);
+            };
+            let Some(world) = world else {
                 tracing::error!("looking at the disk was cut short; everything stays as it is");
                 continue;
             };
-            let changed = asked || changes(&current, &world);
             let devices = world.fleet.len();
-            // Directories may have been replaced, and new ones may have come.
-            eyes = Eyes::open_again(eyes, &world.settings, &hint);
-            if changed {
+            if asked || changes(&current, &world) {
                 self.dispatch.replace(world);
-                let world = self.dispatch.world();
-                // A device that was written into a profile is pending no more, and the other way round.
-                self.dispatch.registry.judge(|mac| world.fleet.device(mac).is_some());
                 tracing::info!(
                     devices,
                     refused = findings.len(),
@@ -230,7 +257,7 @@ impl Reload {
                     "reloaded"
                 );
             }
-            for finding in findings.iter().filter(|finding| !shown.contains(finding)) {
+            for finding in findings.iter().filter(|finding| !self.shown.contains(finding)) {
                 match finding.severity {
                     Severity::Error => tracing::error!(
                         file = finding.file,
@@ -241,124 +268,240 @@ impl Reload {
                     Severity::Warning => tracing::warn!(file = finding.file, line = finding.line, "{finding}"),
                 }
             }
-            shown = findings;
+            self.shown = findings;
         }
     }
 
     /// The settings as the file has them now, or as they were if it is no good.
-    fn settings(&self, current: &Settings, shown: &mut Vec<Finding>) -> Settings {
-        let Some(file) = &current.file else { return current.clone() };
+    fn settings(&self, current: &Settings) -> (Settings, Vec<Finding>) {
+        let Some(file) = &current.file else { return (current.clone(), Vec::new()) };
         let read = SettingsFile::read(file).and_then(|mut settings| {
             (self.overlay)(&mut settings);
             settings.settle(Some(file))
         });
+        let finding = |severity, line, column, message| Finding {
+            file: file.display().to_string(),
+            line,
+            column,
+            severity,
+            message,
+            older_serves: severity == Severity::Error,
+        };
         match read {
             Ok(settings) => {
+                let mut findings = Vec::new();
                 if needs_restart(current, &settings) {
-                    tracing::warn!(file = %file.display(), "ports, addresses and limits of the doors change only with a restart");
+                    let message = "ports, addresses and limits of the doors change only with a restart";
+                    findings.push(finding(Severity::Warning, 0, 0, message.to_owned()));
                 }
-                Settings {
-                    pnp: current.pnp.clone(),
-                    http: current.http.clone(),
-                    tftp: current.tftp.clone(),
-                    ..settings
-                }
+                let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone());
+                (Settings { pnp: doors.0, http: doors.1, tftp: doors.2, ..settings }, findings)
             }
             Err(error) => {
-                let finding = Finding {
-                    file: file.display().to_string(),
-                    line: 0,
-                    column: 0,
-                    severity: Severity::Error,
-                    message: error.to_string(),
-                    older_serves: true,
+                let refused = |wrong: crate::settings::Wrong| {
+                    finding(Severity::Error, wrong.line, wrong.column, wrong.message)
                 };
-                if !shown.contains(&finding) {
-                    tracing::error!("refused: {finding}");
-                    shown.push(finding);
-                }
-                current.clone()
+                (current.clone(), error.problems.into_iter().map(refused).collect())
             }
+        }
+    }
+}
+
+/// Waits until nothing has been told for a while, but not for ever.
+async fn quiet(hints: &mut mpsc::Receiver<()>) {
+    let began = Instant::now();
+    while let Ok(Some(())) = tokio::time::timeout(QUIET, hints.recv()).await {
+        if began.elapsed() > PATIENCE {
+            return;
         }
     }
 }
 
 fn needs_restart(old: &Settings, new: &Settings) -> bool {
-    let doors = |settings: &Settings| {
-        serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default()
-    };
+    let doors =
+        |settings: &Settings| serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default();
     doors(old) != doors(new)
 }
 
 /// Whether the two worlds would answer differently, as far as what they were made of tells.
 fn changes(old: &World, new: &World) -> bool {
-    let plugins = |world: &World| world.shelf.plugins().map(Arc::as_ptr).collect::<Vec<_>>();
-    let settings = |settings: &Settings| {
+    !same_ground(old, &new.fleet, &new.settings)
+        || !same_plugins(old, new)
+        || old.held.keys().collect::<BTreeSet<_>>() != new.held.keys().collect::<BTreeSet<_>>()
+}
+
+fn same_plugins(old: &World, new: &World) -> bool {
+    old.shelf.plugins().map(Arc::as_ptr).eq(new.shelf.plugins().map(Arc::as_ptr))
+}
+
+/// Whether everything but the plugins is as it was.
+fn same_ground(old: &World, fleet: &Fleet, settings: &Settings) -> bool {
+    let in_answers = |settings: &Settings| {
         serde_json::to_string(&(&settings.public_url, &settings.networks, &settings.forward, &settings.assets))
             .unwrap_or_default()
     };
-    old.fleet.modified() != new.fleet.modified()
-        || plugins(old) != plugins(new)
-        || settings(&old.settings) != settings(&new.settings)
-        || old.held.keys().collect::<std::collections::BTreeSet<_>>()
-            != new.held.keys().collect::<std::collections::BTreeSet<_>>()
+    old.fleet.modified() == fleet.modified() && in_answers(&old.settings) == in_answers(settings)
 }
 
 /// The watcher, and what it watches.
 struct Eyes {
     _watcher: Option<notify::RecommendedWatcher>,
-    roots: Vec<(PathBuf, Option<u64>)>,
+    view: View,
+    /// Something was made, moved or taken away since: what a path leads to may be another thing now, which nobody watches.
+    stirred: Arc<AtomicBool>,
+    /// What could not be watched, and was told.
+    blind: BTreeSet<String>,
 }
 
 impl Eyes {
-    fn open(settings: &Settings, hint: mpsc::Sender<()>) -> Eyes {
-        let roots = roots(settings);
-        let handler = move |event: notify::Result<notify::Event>| {
-            // Being read is no change; everything else, an error or an overflow first of all, is worth a look.
-            if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
+    fn open(settings: &Settings, hint: &mpsc::Sender<()>, before: Option<&Eyes>) -> Eyes {
+        let view = View::of(settings);
+        let stirred = Arc::new(AtomicBool::new(false));
+        let mut blind = BTreeSet::new();
+        let handler = {
+            let (view, stirred, hint) = (view.clone(), Arc::clone(&stirred), hint.clone());
+            move |event: notify::Result<notify::Event>| {
+                if let Ok(event) = &event {
+                    match event.kind {
+                        // Being read is no change, but having been written is.
+                        EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return,
+                        _ if !event.need_rescan() && !event.paths.iter().any(|path| view.shows(path)) => return,
+                        EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {}
+                        _ => stirred.store(true, Ordering::Relaxed),
+                    }
+                } else {
+                    stirred.store(true, Ordering::Relaxed);
+                }
                 let _ = hint.try_send(());
             }
         };
-        let watcher = notify::recommended_watcher(handler).map_err(|error| {
-            tracing::warn!(%error, "the disk cannot be watched; changes are seen within {} s or on SIGHUP", REGULARLY.as_secs());
-        });
-        let mut watcher = watcher.ok();
+        // Links are followed here and not by the watcher, so that each directory is watched once, under the name that events carry.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = notify::RecommendedWatcher::new(handler, config)
+            .map_err(|error| blind.insert(format!("the disk cannot be watched: {error}")))
+            .ok();
         if let Some(watcher) = &mut watcher {
-            for (root, _) in &roots {
-                // The directory itself, and its parent, from which it may be replaced.
-                for (path, mode) in
-                    [(Some(root.as_path()), RecursiveMode::Recursive), (root.parent(), RecursiveMode::NonRecursive)]
-                {
-                    let path = path.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
-                    let Some(path) = path.filter(|path| path.exists()) else { continue };
-                    if let Err(error) = watcher.watch(path, mode) {
-                        tracing::warn!(path = %path.display(), %error, "cannot watch; changes are seen within {} s or on SIGHUP", REGULARLY.as_secs());
-                    }
+            let parents = view.points.iter().filter_map(|point| point.parent()).chain(view.libraries.as_deref());
+            let parents: BTreeSet<&Path> = parents.filter(|path| path.is_dir() && !view.is_in_tree(path)).collect();
+            let parents = parents.into_iter().map(|path| (path, RecursiveMode::NonRecursive));
+            let trees = view.trees.iter().filter(|tree| !tree.ancestors().skip(1).any(|above| view.trees.contains(above)));
+            let trees = trees.map(|path| (path.as_path(), RecursiveMode::Recursive));
+            for (path, mode) in parents.chain(trees) {
+                if let Err(error) = watcher.watch(path, mode) {
+                    blind.insert(format!("cannot watch {}: {error}", path.display()));
                 }
             }
-            for path in
-                settings.libraries.iter().map(PathBuf::as_path).chain(settings.file.as_deref().and_then(Path::parent))
-            {
-                let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-                let _ = watcher.watch(path, RecursiveMode::NonRecursive);
+        }
+        for reason in blind.iter().filter(|reason| before.is_none_or(|before| !before.blind.contains(*reason))) {
+            tracing::warn!("{reason}; changes there are seen within {} s or on SIGHUP", REGULARLY.as_secs());
+        }
+        Eyes { _watcher: watcher, view, stirred, blind }
+    }
+
+    /// The same eyes, unless there is something else to look at.
+    fn follow(self, settings: &Settings, hint: &mpsc::Sender<()>) -> Eyes {
+        let same = !self.stirred.load(Ordering::Relaxed) && self.view == View::of(settings);
+        // The old ones are closed only when the new ones are open.
+        if same { self } else { Eyes::open(settings, hint, Some(&self)) }
+    }
+}
+
+/// The places on disk that matter, without links on the way to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct View {
+    /// Directories with all that is below them.
+    trees: BTreeSet<PathBuf>,
+    /// Single entries of directories: files, links that lead to something, and directories that may be replaced.
+    points: BTreeSet<PathBuf>,
+    /// Where libraries lie beside the program.
+    libraries: Option<PathBuf>,
+}
+
+/// Links that are followed on the way to one file; as many as the kernel follows.
+const LINKS: usize = 40;
+const DEPTH: usize = 16;
+
+impl View {
+    fn of(settings: &Settings) -> View {
+        let mut view = View::default();
+        for root in [&settings.profiles, &settings.templates, &settings.overrides].into_iter().chain(&settings.plugins) {
+            view.tree(root);
+            // What holds it may be replaced as a whole.
+            if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                view.point(parent);
             }
         }
-        Eyes { _watcher: watcher, roots }
+        if let Some(file) = &settings.file {
+            view.point(file);
+        }
+        view.libraries = settings.libraries.first().and_then(|directory| directory.canonicalize().ok());
+        view
     }
 
-    /// The same eyes, unless a directory is another one than before.
-    fn open_again(eyes: Eyes, settings: &Settings, hint: &mpsc::Sender<()>) -> Eyes {
-        if eyes.roots == roots(settings) { eyes } else { Eyes::open(settings, hint.clone()) }
+    fn shows(&self, path: &Path) -> bool {
+        let is_library = || path.as_os_str().to_string_lossy().ends_with(std::env::consts::DLL_SUFFIX);
+        self.points.contains(path) || self.is_in_tree(path) || path.parent() == self.libraries.as_deref() && is_library()
+    }
+
+    fn is_in_tree(&self, path: &Path) -> bool {
+        path.ancestors().any(|above| self.trees.contains(above))
+    }
+
+    fn tree(&mut self, path: &Path) {
+        if let Some(place) = self.point(path)
+            && place.is_dir()
+            && self.trees.insert(place.clone())
+        {
+            self.links_below(&place, 0);
+        }
+    }
+
+    fn links_below(&mut self, directory: &Path, depth: usize) {
+        let Ok(entries) = std::fs::read_dir(directory) else { return };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_symlink() => self.tree(&entry.path()),
+                Ok(kind) if kind.is_dir() && depth < DEPTH => self.links_below(&entry.path(), depth + 1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Where a path leads to. Every link on the way is a point, and so is the place itself; where nothing is yet, that is where it
+    /// will come to be.
+    fn point(&mut self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        let mut rest: VecDeque<PathBuf> = steps(&path).collect();
+        let mut place = PathBuf::new();
+        let mut links = 0;
+        while let Some(step) = rest.pop_front() {
+            if step.as_os_str() == ".." {
+                place.pop();
+                continue;
+            }
+            let next = place.join(&step);
+            match std::fs::symlink_metadata(&next) {
+                Ok(metadata) if metadata.is_symlink() => {
+                    links += 1;
+                    let target = std::fs::read_link(&next).ok().filter(|_| links <= LINKS)?;
+                    self.points.insert(next);
+                    for step in steps(&target).collect::<Vec<_>>().into_iter().rev() {
+                        rest.push_front(step);
+                    }
+                }
+                Ok(_) => place = next,
+                Err(_) => {
+                    self.points.insert(next.clone());
+                    place = next;
+                }
+            }
+        }
+        self.points.insert(place.clone());
+        Some(place)
     }
 }
 
-/// What is watched with all that is below it, and which directory each really is.
-fn roots(settings: &Settings) -> Vec<(PathBuf, Option<u64>)> {
-    let paths = [&settings.profiles, &settings.templates, &settings.overrides].into_iter().chain(&settings.plugins);
-    paths.map(|path| (path.clone(), inode(path))).collect()
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|metadata| metadata.ino())
+/// The parts of a path, a leading slash among them.
+fn steps(path: &Path) -> impl Iterator<Item = PathBuf> {
+    path.components().filter(|part| *part != Component::CurDir).map(|part| PathBuf::from(part.as_os_str()))
 }

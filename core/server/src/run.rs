@@ -96,8 +96,13 @@ pub async fn run(start: Start) -> Result<(), RunError> {
         return Err(RunError::NoDoor);
     }
 
-    let reload =
-        Reload { dispatch: Arc::clone(&dispatch), limits: start.limits, overlay: start.overlay, prober: start.prober };
+    let reload = Reload {
+        dispatch: Arc::clone(&dispatch),
+        limits: start.limits,
+        overlay: start.overlay,
+        prober: start.prober,
+        shown: start.findings,
+    };
     tasks.spawn(reload.run(start.reload, stop.clone()));
     tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
     let world = dispatch.world();

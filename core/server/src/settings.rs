@@ -194,11 +194,36 @@ pub struct Settings {
 
 /// What is wrong with the settings, all of it at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingsError(pub Vec<String>);
+pub struct SettingsError {
+    /// The file, if the settings come from one.
+    pub file: Option<PathBuf>,
+    pub problems: Vec<Wrong>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// 0 where no line is to blame.
+    pub line: usize,
+    pub column: usize,
+    pub message: String,
+}
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        for (index, wrong) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            if let Some(file) = &self.file {
+                write!(f, "{}", file.display())?;
+                if wrong.line > 0 {
+                    write!(f, ":{}:{}", wrong.line, wrong.column)?;
+                }
+                f.write_str(": ")?;
+            }
+            f.write_str(&wrong.message)?;
+        }
+        Ok(())
     }
 }
 
@@ -206,11 +231,19 @@ impl std::error::Error for SettingsError {}
 
 impl SettingsFile {
     pub fn read(path: &Path) -> Result<SettingsFile, SettingsError> {
-        let refuse = |message: String| SettingsError(vec![message]);
+        let refuse = |line, column, message| SettingsError {
+            file: Some(path.to_owned()),
+            problems: vec![Wrong { line, column, message }],
+        };
         let text = std::fs::read_to_string(path)
-            .map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))?;
-        serde_yaml::from_str(&text)
-            .map_err(|error| refuse(format!("cannot read the settings {}: {error}", path.display())))
+            .map_err(|error| refuse(0, 0, format!("cannot read the settings: {error}")))?;
+        serde_yaml::from_str(&text).map_err(|error| {
+            let (line, column) = error.location().map_or((0, 0), |at| (at.line() as usize, at.column() as usize));
+            let message = error.without_snippet().to_string();
+            // The place is told in front, where editors and people look for it.
+            let message = message.split(" at line ").next().unwrap_or_default();
+            refuse(line, column, message.trim_start_matches("error: ").to_owned())
+        })
     }
 
     /// Makes the settings ready to run.
@@ -247,7 +280,8 @@ impl SettingsFile {
             problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
         }
         if !problems.is_empty() {
-            return Err(SettingsError(problems));
+            let problems = problems.into_iter().map(|message| Wrong { line: 0, column: 0, message }).collect();
+            return Err(SettingsError { file: file.map(Path::to_owned), problems });
         }
         let slash = |url: String| if url.ends_with('/') { url } else { format!("{url}/") };
         let mut networks: Vec<_> = self
@@ -372,7 +406,7 @@ mod tests {
     fn every_bad_setting_is_reported_at_once() {
         let error = settle("{public_url: 'gopher://x', forward: [{url: 'http://x/{serial}'}], pnp: {group: 10.0.0.1}}")
             .unwrap_err();
-        assert_eq!(error.0.len(), 3, "{error}");
+        assert_eq!(error.problems.len(), 3, "{error}");
         assert!(serde_yaml::from_str::<SettingsFile>("htp: {port: 80}").unwrap_err().to_string().contains("htp"));
     }
 }

@@ -3,13 +3,19 @@
 //! A world never changes; a reload puts another in its place, and who is being served finishes in the one it started with. The
 //! decisions live here, as questions without side effects, so that the doors, `check` and `explain` cannot disagree.
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use provost_fleet::{Asker, Device, Fleet, Place, Resolved};
 use provost_host::{CallError, Choice, InService, Shelf};
 use provost_plugin::{
-    Announced, MacAddr, expand_url,
+    Announced, MacAddr, Phone, PluginError, expand_url,
     model::Identity,
     model::Protocol,
     offered_files, offers,
@@ -31,6 +37,24 @@ pub struct World {
     pub shelf: Arc<Shelf>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
+    /// Devices that failed when this world was tried, held ones among them.
+    pub troubles: BTreeMap<MacAddr, Trouble>,
+}
+
+/// Why a device cannot be served.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    pub why: String,
+    /// The line of the template that fails.
+    pub template: Option<(String, usize)>,
+    /// The plugin that let its deadline pass, and the phone that it was asked about.
+    overran: Option<Box<(Arc<InService>, Phone)>>,
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble { why, template: None, overran: None }
+    }
 }
 
 /// Something on disk that is refused or doubtful, whatever part of the server found it.
@@ -322,8 +346,9 @@ impl World {
         assets::find(&self.settings.assets, path)
     }
 
-    /// Everything that a device would be told or given. The first failure is the answer.
-    pub fn try_device(&self, device: &Device) -> Result<(), String> {
+    /// Everything that a device would be told or given. The first failure is the answer. What is known from `before` to stall is
+    /// not asked again: each time would cost the plugin a worker for good.
+    pub fn try_device(&self, device: &Device, before: Option<&Trouble>) -> Result<(), Trouble> {
         let mac = device.mac();
         let peer = Peer {
             identity: Identity { mac: Some(mac), ..Identity::default() },
@@ -336,9 +361,29 @@ impl World {
             return Ok(());
         };
         let resolved = self.resolve(mac, &choice.plugin, &peer)?;
+        if let Some(trouble) = before
+            && let Some(overran) = &trouble.overran
+            && Arc::ptr_eq(&overran.0, &choice.plugin)
+            && overran.1 == resolved.phone
+        {
+            return Err(trouble.clone());
+        }
         for (index, file) in choice.plugin.spec.files.iter().enumerate() {
-            if file.kind == FileKind::Device && offers(file, &resolved.phone) {
-                choice.plugin.render(index, &resolved.phone).map_err(|error| in_words(&error, file, &resolved))?;
+            if file.kind != FileKind::Device || !offers(file, &resolved.phone) {
+                continue;
+            }
+            if let Err(error) = choice.plugin.render(index, &resolved.phone) {
+                let why = in_words(&error, file, &resolved);
+                return Err(match error {
+                    CallError::Plugin(PluginError::Template(failure)) => {
+                        Trouble { template: Some((failure.template, failure.line)), ..Trouble::from(why) }
+                    }
+                    CallError::Overran(_) => Trouble {
+                        overran: Some(Box::new((Arc::clone(&choice.plugin), resolved.phone))),
+                        ..Trouble::from(why)
+                    },
+                    _ => Trouble::from(why),
+                });
             }
         }
         Ok(())

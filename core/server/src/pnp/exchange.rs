@@ -173,7 +173,7 @@ impl Conversation {
 }
 
 enum State {
-    /// The desk. Where the 200 goes once it has spoken: one for each copy that came meanwhile.
+    /// The desk is being asked. Where the 200 goes once it has spoken: one for each copy that came meanwhile.
     Asking {
         askers: Vec<SocketAddrV4>,
     },

@@ -1,0 +1,185 @@
+//! The network changes under a serving server: addresses and interfaces come, go and move, and phones notice nothing of it.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use provost_tests::{Host, Lan, Plan, Seat, Server, tools};
+
+use crate::wire::{Captured, Handset, decided, notified, subscribe};
+
+const PHONE: &str = "02";
+
+/// A server that knows one phone, however it is reached.
+fn serve(lan: &Lan, settings: &str) -> Server {
+    start(lan, settings).ready()
+}
+
+fn start(lan: &Lan, settings: &str) -> Server {
+    let mac = Captured::one(PHONE).mac;
+    let inventory = format!("devices:\n  \"{mac}\": {{ lines: [{{ number: 100, password: secret-100 }}] }}\n");
+    Plan::on(lan.server()).file("profiles/site.yaml", inventory).file("provost.yaml", settings).start()
+}
+
+/// Boots the phone from this address, and fetches what it is told over both doors. `local` is where it all has to come from.
+fn boot(server: &Server, host: &Host, address: Ipv4Addr, local: Ipv4Addr) {
+    let captured = Captured::one(PHONE);
+    let handset = Handset::at(host, address, 0);
+    let (url, from) = handset.boot(&subscribe(&captured, &handset, &format!("{}@network", handset.address)));
+    assert_eq!(*from.ip(), local);
+    notified(server, &handset, "notified");
+    assert!(url.starts_with(&format!("http://{local}:8080/")), "{url}");
+    let mut curl = host.command(tools::require("curl"));
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "10", "--interface", &address.to_string(), &url]);
+    let over_http = tools::feed(&mut curl, b"").unwrap_or_else(|error| panic!("{error}"));
+    assert!(String::from_utf8_lossy(&over_http).contains(&local.to_string()), "the base URL in it is that of the address");
+    let over_tftp = tftp(host, address, local, url.rsplit('/').next().unwrap());
+    assert_eq!(String::from_utf8_lossy(&over_http), String::from_utf8_lossy(&over_tftp), "over TFTP as over HTTP");
+}
+
+/// Reads a file over TFTP, and cares from where it comes: strict phones do.
+fn tftp(host: &Host, address: Ipv4Addr, server: Ipv4Addr, name: &str) -> Vec<u8> {
+    let socket = host.udp((address, 0));
+    socket.send_to(format!("\0\x01{name}\0octet\0").as_bytes(), (server, 69)).unwrap();
+    let mut file = Vec::new();
+    let mut buffer = [0; 1024];
+    for block in 1.. {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("no {name} from {server}: {error}"));
+        assert_eq!(from.ip(), server);
+        let [high, low] = u16::to_be_bytes(block);
+        assert_eq!(&buffer[..4], [0, 3, high, low], "{}", String::from_utf8_lossy(&buffer[..length]));
+        file.extend_from_slice(&buffer[4..length]);
+        socket.send_to(&[0, 4, high, low], from).unwrap();
+        if length < 516 {
+            break;
+        }
+    }
+    file
+}
+
+fn serves_at(server: &Server, mark: usize, address: Ipv4Addr) {
+    let address = format!("{address}:69");
+    server.wait_after(mark, &format!("TFTP at {address}"), |line| line.is("message", "TFTP serves") && line.is("address", &address));
+}
+
+fn stops_at(server: &Server, mark: usize, address: Ipv4Addr) {
+    let address = address.to_string();
+    server.wait_after(mark, &format!("end of TFTP at {address}"), |line| line.is("message", "TFTP stops") && line.is("address", &address));
+}
+
+fn joins(server: &Server, mark: usize, interface: &str, what: &str) {
+    server.wait_after(mark, &format!("{what} {interface}"), |line| {
+        line.is("message", &format!("{what} the group")) && line.is("interface", interface)
+    });
+}
+
+#[test]
+fn an_interface_that_comes_is_served_and_one_that_goes_takes_nothing_with_it() {
+    let mut lan = Lan::with(&[0], &[0, 1]);
+    let server = serve(&lan, "");
+    let (first, stays) = (lan.server().address(), lan.phone(0).address());
+    boot(&server, lan.phone(0), stays, first);
+
+    let mark = server.mark();
+    let second = lan.plug(Seat::Server, 1);
+    joins(&server, mark, &second.name, "joined");
+    serves_at(&server, mark, second.address);
+    boot(&server, lan.phone(1), lan.phone(1).address(), second.address);
+
+    // It goes while a NOTIFY that went out by it is still to be answered.
+    let waiting = Handset::at(lan.phone(1), lan.phone(1).address(), 0);
+    waiting.subscribe(&subscribe(&Captured::one(PHONE), &waiting, "pulled@network"));
+    let (_, notify, _) = waiting.hear_both();
+    let mark = server.mark();
+    lan.unplug(Seat::Server, &second.name);
+    joins(&server, mark, &second.name, "left");
+    stops_at(&server, mark, second.address);
+    boot(&server, lan.phone(0), stays, first);
+
+    // And comes back with another name and address, where the phone still listens.
+    let mark = server.mark();
+    let third = lan.plug(Seat::Server, 1);
+    assert_ne!((&third.name, third.address), (&second.name, second.address));
+    joins(&server, mark, &third.name, "joined");
+    serves_at(&server, mark, third.address);
+    boot(&server, lan.phone(1), lan.phone(1).address(), third.address);
+    assert!(notify.is_notify());
+}
+
+#[test]
+fn an_interface_that_is_given_another_address_tells_phones_that_one() {
+    let mut lan = Lan::new(1);
+    let server = serve(&lan, "");
+    let old = lan.server().address();
+    let phone = lan.phone(0).address();
+    boot(&server, lan.phone(0), phone, old);
+    let new = Ipv4Addr::new(10, 200, 77, 77);
+    let mark = server.mark();
+    lan.server_mut().readdress("eth0", new);
+    serves_at(&server, mark, new);
+    stops_at(&server, mark, old);
+    boot(&server, lan.phone(0), phone, new);
+}
+
+#[test]
+fn an_interface_that_goes_down_and_up_is_heard_again() {
+    let lan = Lan::new(1);
+    let server = serve(&lan, "");
+    let (local, phone) = (lan.server().address(), lan.phone(0).address());
+    boot(&server, lan.phone(0), phone, local);
+    let mark = server.mark();
+    lan.server().set_up("eth0", false);
+    joins(&server, mark, "eth0", "left");
+    let mark = server.mark();
+    lan.server().set_up("eth0", true);
+    joins(&server, mark, "eth0", "joined");
+    serves_at(&server, mark, local);
+    boot(&server, lan.phone(0), phone, local);
+}
+
+#[test]
+fn of_two_subnets_on_one_interface_each_phone_is_answered_from_its_own() {
+    let lan = Lan::new(2);
+    let server = serve(&lan, "");
+    let (first, second) = (lan.server().address(), Ipv4Addr::new(192, 168, 77, 1));
+    // The second comes while it serves.
+    let mark = server.mark();
+    lan.server().ip("address add 192.168.77.1/24 broadcast + dev eth0");
+    serves_at(&server, mark, second);
+    lan.phone(1).ip("address add 192.168.77.10/24 broadcast + dev eth0");
+    boot(&server, lan.phone(0), lan.phone(0).address(), first);
+    boot(&server, lan.phone(1), Ipv4Addr::new(192, 168, 77, 10), second);
+    let mark = server.mark();
+    lan.server().ip("address del 192.168.77.1/24 dev eth0");
+    stops_at(&server, mark, second);
+    boot(&server, lan.phone(0), lan.phone(0).address(), first);
+}
+
+#[test]
+fn only_the_interfaces_that_are_named_are_heard_also_when_they_come_later() {
+    let mut lan = Lan::with(&[0], &[0, 1]);
+    let server = start(&lan, "pnp: { interfaces: [eth1, eth7] }\n");
+    let serving = server.wait_for("doors", |line| line.is("message", "serving"));
+    assert!(serving.field("doors").as_str().unwrap().contains("no interface yet"), "{serving:?}");
+    let mark = server.mark();
+    let second = lan.plug(Seat::Server, 1);
+    joins(&server, mark, "eth1", "joined");
+    boot(&server, lan.phone(1), lan.phone(1).address(), second.address);
+    let unheard = Handset::at(lan.phone(0), lan.phone(0).address(), 5060);
+    unheard.subscribe(&Captured::one(PHONE).message.bytes);
+    boot(&server, lan.phone(1), lan.phone(1).address(), second.address);
+    unheard.assert_silent("on an interface that is not named");
+    let peer = unheard.address.to_string();
+    assert!(server.log().iter().all(|line| !line.is("peer", &peer)));
+}
+
+#[test]
+fn a_network_that_has_a_url_of_its_own_is_told_that_one() {
+    let lan = Lan::with(&[0, 1], &[0, 1]);
+    let server = serve(&lan, "networks: [{ cidr: 10.201.0.0/16, public_url: 'https://phones.example.net/p' }]\n");
+    boot(&server, lan.phone(0), lan.phone(0).address(), lan.server().address());
+    let captured = Captured::one(PHONE);
+    let handset = Handset::at(lan.phone(1), lan.phone(1).address(), 0);
+    let (url, from) = handset.boot(&subscribe(&captured, &handset, "own@network"));
+    assert!(url.starts_with("https://phones.example.net/p/"), "{url}");
+    assert_eq!(from, SocketAddrV4::new(lan.server().interfaces()[1].address, from.port()));
+    decided(&server, &handset, "announced");
+}
