@@ -52,7 +52,9 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
         add("wait, median", "ms", Better::Less, |storm| median(&storm.waits));
         add("wait, 99 %", "ms", Better::Less, |storm| quantile(&storm.waits, 0.99));
         if at_once > 1 {
-            add("server's processor time", "µs/phone", Better::Less, |storm| storm.processor * 1e6 / storm.answered as f64);
+            add("server's processor time", "µs/phone", Better::Less, |storm| {
+                storm.processor * 1e6 / storm.answered as f64
+            });
         }
         let again = |storms: &[Storm]| storms.iter().map(|storm| storm.again).sum::<usize>();
         if again(&ours) + again(&theirs) > 0 {
@@ -149,7 +151,9 @@ fn run(socket: &UdpSocket, subscribes: &[(String, Vec<u8>)], at_once: usize) -> 
             Ok((length, from)) => {
                 let message = std::str::from_utf8(&datagram[..length]).expect("SIP is text");
                 if message.starts_with("NOTIFY ") {
-                    let index = *header(message, "Call-ID").and_then(|call_id| by_call.get(call_id)).expect("a NOTIFY is for a boot");
+                    let index = *header(message, "Call-ID")
+                        .and_then(|call_id| by_call.get(call_id))
+                        .expect("a NOTIFY is for a boot");
                     socket.send_to(ok(message).as_bytes(), from).expect("the network is up");
                     if waits[index].is_none() {
                         let body = message.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
@@ -163,7 +167,11 @@ fn run(socket: &UdpSocket, subscribes: &[(String, Vec<u8>)], at_once: usize) -> 
                 }
             }
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                assert!(last.elapsed() < SILENCE, "{answered} of {} boots were answered, and then none", subscribes.len());
+                assert!(
+                    last.elapsed() < SILENCE,
+                    "{answered} of {} boots were answered, and then none",
+                    subscribes.len()
+                );
                 while oldest < begun.len() && waits[oldest].is_some() {
                     oldest += 1;
                 }

@@ -173,7 +173,8 @@ fn row(figure: &Figure) -> String {
 
 /// The median, and between which values it stands.
 fn spread(values: &[f64]) -> String {
-    let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(least, most), &value| (least.min(value), most.max(value)));
+    let (least, most) =
+        values.iter().fold((f64::MAX, f64::MIN), |(least, most), &value| (least.min(value), most.max(value)));
     match values {
         [only] => format!("**{}** (once)", number(*only)),
         _ => format!("**{}** ({}–{})", number(median(values)), number(least), number(most)),
@@ -205,10 +206,12 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
 
 fn machine() -> Vec<(&'static str, String)> {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
+    let memory =
+        memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
     vec![
         ("kernel", said("uname", &["-srm"])),
         ("processor", format!("{cores} cores of {}", model.unwrap_or("unknown model"))),

@@ -74,11 +74,17 @@ fn load(site: &Site, wrk: &Path, server: &Running, manner: &str, scale: Scale) -
     let run = |seconds: usize| -> Value {
         let mut command = site.lan.phone(0).command(wrk);
         command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}"), "-s"]).arg(peers::file("wrk.lua"));
-        command.arg(format!("http://{}:{HTTP}", site.server_address())).arg("--").arg(site.work("requests")).arg(manner);
+        command
+            .arg(format!("http://{}:{HTTP}", site.server_address()))
+            .arg("--")
+            .arg(site.work("requests"))
+            .arg(manner);
         let output = provost_tests::tools::feed(&mut command, b"").unwrap_or_else(|error| panic!("{error}"));
         let output = String::from_utf8_lossy(&output);
         let figures = output.lines().find_map(|line| line.strip_prefix("figures "));
-        figures.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(|| panic!("wrk said no figures:\n{output}"))
+        figures
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_else(|| panic!("wrk said no figures:\n{output}"))
     };
     run(1);
     let before = server.processor_time();

@@ -20,8 +20,12 @@ use crate::{
 
 pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
     let world = site.world();
-    let asked: Vec<_> =
-        site.phones.iter().zip(site.names(&world)).map(|(phone, name)| (site.peer(phone.mac, site.sources[0]), name)).collect();
+    let asked: Vec<_> = site
+        .phones
+        .iter()
+        .zip(site.names(&world))
+        .map(|(phone, name)| (site.peer(phone.mac, site.sources[0]), name))
+        .collect();
     let located: Vec<_> = asked.iter().map(|(peer, name)| world.locate(name, peer).expect("it is offered")).collect();
     let each = |step: &dyn Fn(usize)| -> Vec<f64> {
         let pass = || {
@@ -33,7 +37,8 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
         (0..scale.repetitions).map(|_| pass()).collect()
     };
     let modified = std::time::SystemTime::UNIX_EPOCH;
-    let mut add = |what: &str, values| figures.add(format!("Render, in process: {what}"), "µs/file", Better::Less, values, None);
+    let mut add =
+        |what: &str, values| figures.add(format!("Render, in process: {what}"), "µs/file", Better::Less, values, None);
     add(
         "whose file it is, settings, text, digest",
         each(&|index| {
@@ -51,7 +56,9 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
     );
     add(
         "of that, the settings",
-        each(&|index| drop(world.resolve(site.phones[index].mac, &located[index].plugin, &asked[index].0).expect("it is known"))),
+        each(&|index| {
+            drop(world.resolve(site.phones[index].mac, &located[index].plugin, &asked[index].0).expect("it is known"))
+        }),
     );
     // What every call into a library costs twice over, since requests and answers cross as JSON.
     let texts: Vec<_> = located.iter().map(|located| to_json(&located.resolved.phone)).collect();
@@ -69,7 +76,9 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
             let begun = Instant::now();
             let bytes: usize = own
                 .iter()
-                .map(|located| plugin.render(located.file, &located.resolved.phone).expect("it can be rendered").body.len())
+                .map(|located| {
+                    plugin.render(located.file, &located.resolved.phone).expect("it can be rendered").body.len()
+                })
                 .sum();
             (begun.elapsed().as_secs_f64() * 1e6 / own.len() as f64, bytes / own.len())
         };
@@ -100,7 +109,8 @@ fn plain<'a>(site: &Site, phones: impl Iterator<Item = &'a Phone>, scale: Scale,
     let mut bytes = 0;
     let mut pass = || {
         let begun = Instant::now();
-        let bodies: Vec<_> = phones.iter().map(|phone| plugin.render(0, phone).expect("it can be rendered").body).collect();
+        let bodies: Vec<_> =
+            phones.iter().map(|phone| plugin.render(0, phone).expect("it can be rendered").body).collect();
         let spent = begun.elapsed().as_secs_f64() * 1e6 / phones.len() as f64;
         let whole: Vec<u8> = bodies.concat();
         bytes = whole.len() / phones.len();
@@ -112,7 +122,8 @@ fn plain<'a>(site: &Site, phones: impl Iterator<Item = &'a Phone>, scale: Scale,
 
     let theirs = peers::python("jinja2", "python3-jinja2", figures).map(|(python, _)| {
         let json: Vec<_> = phones.iter().map(|phone| phone.to_json()).collect();
-        fs::write(site.work("phones.json"), serde_json::to_vec(&json).expect("phones are plain data")).expect("there is room");
+        fs::write(site.work("phones.json"), serde_json::to_vec(&json).expect("phones are plain data"))
+            .expect("there is room");
         let mut command = Command::new(python);
         command.arg(peers::file("render.py")).arg(folder.join("templates/phone.xml.j2")).arg(site.work("phones.json"));
         command.arg(scale.repetitions.to_string());

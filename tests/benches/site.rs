@@ -181,7 +181,8 @@ impl Site {
 
 /// The kinds of phones there are, with their vendor's folder.
 pub(crate) fn kinds() -> Vec<(String, Simulation)> {
-    let of = |(name, spec): (String, provost_plugin::Spec)| spec.simulate.into_iter().map(move |kind| (name.clone(), kind));
+    let of =
+        |(name, spec): (String, provost_plugin::Spec)| spec.simulate.into_iter().map(move |kind| (name.clone(), kind));
     let kinds: Vec<_> = specs().into_iter().flat_map(of).collect();
     assert!(!kinds.is_empty(), "no vendor says how its phones behave");
     kinds
@@ -216,12 +217,14 @@ pub(crate) fn expand(text: &str, phone: &Member, more: &[(&str, &str)]) -> Strin
         ("firmware", phone.kind.firmware.clone()),
     ];
     let own = own.iter().map(|(name, value)| (*name, value.as_str()));
-    own.chain(more.iter().copied()).fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    own.chain(more.iter().copied())
+        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 fn get(server: SocketAddrV4, name: &str, user_agent: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("cannot connect to {server}: {error}"));
-    let request = format!("GET /{name} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {user_agent}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET /{name} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {user_agent}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
     stream
         .write_all(request.as_bytes())

@@ -66,10 +66,19 @@ fn serve(site: &Site) -> Running {
 
 fn static_files(site: &Site, dnsmasq: &Path, root: &Path) -> Running {
     let mut command = site.lan.server().command(dnsmasq);
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-max=256", "--user=root"]);
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--enable-tftp",
+        "--tftp-max=256",
+        "--user=root",
+    ]);
     let option = |name: &str, path: &Path| format!("--{name}={}", path.display());
     command.arg(option("tftp-root", root));
-    command.arg(option("pid-file", &site.work("dnsmasq.pid"))).arg(option("log-facility", &site.work("dnsmasq-tftp.log")));
+    command
+        .arg(option("pid-file", &site.work("dnsmasq.pid")))
+        .arg(option("log-facility", &site.work("dnsmasq-tftp.log")));
     let dnsmasq = Running::start(command, &site.work("dnsmasq.log"));
     dnsmasq.until("listening", |dnsmasq| dnsmasq.listens_on_udp(TFTP))
 }
@@ -84,7 +93,9 @@ struct Load {
 
 fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: usize, scale: Scale) -> Load {
     let address = SocketAddrV4::new(site.server_address(), TFTP);
-    let run = |time: Duration| site.lan.phone(0).block_on(async || clients(address, &site.sources[..at_once], files, block, time).await);
+    let run = |time: Duration| {
+        site.lan.phone(0).block_on(async || clients(address, &site.sources[..at_once], files, block, time).await)
+    };
     run(Duration::from_millis(300));
     let before = server.processor_time();
     let (transfers, seconds, again) = run(Duration::from_millis(scale.pick(1500, 700)));
@@ -93,7 +104,13 @@ fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: us
 }
 
 /// Each source fetches one file after the other, until the time is up and its last one is there.
-async fn clients(server: SocketAddrV4, sources: &[Ipv4Addr], files: &[File], block: usize, time: Duration) -> (usize, f64, usize) {
+async fn clients(
+    server: SocketAddrV4,
+    sources: &[Ipv4Addr],
+    files: &[File],
+    block: usize,
+    time: Duration,
+) -> (usize, f64, usize) {
     let (next, again) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let files: Rc<[File]> = files.into();
     let begun = Instant::now();

@@ -95,13 +95,22 @@ pub(crate) fn bare(plugin: &InService, model: Option<&str>) -> Resolved {
 }
 
 fn resolve(plugin: &InService, model: Option<&str>, settings: &str) -> Resolved {
-    let asker = Asker { mac: MAC, identity: Identity { model: model.map(str::to_owned), ..Identity::default() }, place: place() };
-    fleet(plugin, settings).resolve(&asker, &plugin.spec).unwrap_or_else(|error| panic!("{} {model:?}: {error}", plugin.id))
+    let asker = Asker {
+        mac: MAC,
+        identity: Identity { model: model.map(str::to_owned), ..Identity::default() },
+        place: place(),
+    };
+    fleet(plugin, settings)
+        .resolve(&asker, &plugin.spec)
+        .unwrap_or_else(|error| panic!("{} {model:?}: {error}", plugin.id))
 }
 
 /// The phone that a file of many phones is rendered for.
 pub(crate) fn common(plugin: &InService, model: Option<&str>) -> Phone {
-    fleet(plugin, OFFICE).common(&place(), &plugin.spec, model).unwrap_or_else(|error| panic!("{}: {error}", plugin.id)).phone
+    fleet(plugin, OFFICE)
+        .common(&place(), &plugin.spec, model)
+        .unwrap_or_else(|error| panic!("{}: {error}", plugin.id))
+        .phone
 }
 
 fn place() -> Place {
@@ -162,7 +171,9 @@ pub(crate) fn offered(plugin: &InService, phone: &Phone) -> Vec<(usize, String, 
         .filter(|(_, file)| offers(file, phone))
         .filter_map(|(index, file)| {
             let name = file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?;
-            let seen = if file.kind == FileKind::Common { common(plugin, phone.model.as_deref()) } else { phone.clone() };
+            file.name.capture(&name, &plugin.spec.models)?;
+            let seen =
+                if file.kind == FileKind::Common { common(plugin, phone.model.as_deref()) } else { phone.clone() };
             Some((index, name, seen))
         })
         .collect()
@@ -171,7 +182,11 @@ pub(crate) fn offered(plugin: &InService, phone: &Phone) -> Vec<(usize, String, 
 /// The same without the files that many phones share.
 pub(crate) fn own_files(plugin: &InService, phone: &Phone) -> Vec<(usize, String)> {
     let own = |file: &FileSpec| file.kind == FileKind::Device;
-    offered(plugin, phone).into_iter().filter(|(index, ..)| own(&plugin.spec.files[*index])).map(|(index, name, _)| (index, name)).collect()
+    offered(plugin, phone)
+        .into_iter()
+        .filter(|(index, ..)| own(&plugin.spec.files[*index]))
+        .map(|(index, name, _)| (index, name))
+        .collect()
 }
 
 /// Every password of a phone, by the name of its field.
@@ -183,9 +198,15 @@ pub(crate) fn passwords(phone: &Phone) -> Vec<(String, String)> {
                 masked.iter().for_each(|(name, value)| walk(value, &shown[name], &format!("{at}.{name}"), found));
             }
             (Array(masked), Array(shown)) => {
-                masked.iter().zip(shown).enumerate().for_each(|(index, (masked, shown))| walk(masked, shown, &format!("{at}.{index}"), found));
+                masked
+                    .iter()
+                    .zip(shown)
+                    .enumerate()
+                    .for_each(|(index, (masked, shown))| walk(masked, shown, &format!("{at}.{index}"), found));
             }
-            (String(masked), String(shown)) if masked != shown => found.push((at.trim_start_matches('.').to_owned(), shown.clone())),
+            (String(masked), String(shown)) if masked != shown => {
+                found.push((at.trim_start_matches('.').to_owned(), shown.clone()))
+            }
             _ => {}
         }
     }

@@ -15,8 +15,10 @@ fn the_binary_file_says_what_the_xml_says() {
     for (plugin, model) in bench::families() {
         let phone = bench::office(plugin, model.as_deref()).phone;
         let files = bench::own_files(plugin, &phone);
-        let (binary, texts): (Vec<_>, Vec<_>) = files.into_iter().partition(|(file, _)| plugin.spec.files[*file].template.is_none());
-        let body = |file: usize| plugin.render(file, &phone).unwrap_or_else(|error| panic!("{}: {error}", plugin.id)).body;
+        let (binary, texts): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(file, _)| plugin.spec.files[*file].template.is_none());
+        let body =
+            |file: usize| plugin.render(file, &phone).unwrap_or_else(|error| panic!("{}: {error}", plugin.id)).body;
         for (file, name) in binary {
             let (mac, values) = readers::binary(&body(file)).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(Some(mac), phone.mac, "{name}");
@@ -36,13 +38,14 @@ fn the_binary_file_says_what_the_xml_says() {
 
 /// A site that wants these values and no others, in this order, says so with a template of its own.
 const SITE: &str = "\
-{% set line = phone.lines[0] %}
 <gs_provision version=\"1\"><config version=\"1\">
+{% for line in phone.lines %}
 <P271>{{ line.enabled }}</P271>
 <P47>{{ line.server }}</P47>
 <P35>{{ line.username }}</P35>
 <P36>{{ line.auth_username }}</P36>
 <P34>{{ line.password }}</P34>
+{% endfor %}
 <P2>{{ phone.access.admin.password }}</P2>
 </config></gs_provision>
 ";
@@ -74,7 +77,10 @@ fn the_known_binary_file_comes_out_of_a_profile_byte_for_byte() {
     let plugin = shelf.choose(&identity, device.stated_vendor()).expect("its MAC says whose it is").plugin;
     let place = Place { base_url: "http://192.0.2.1:8080/".into(), ..Place::default() };
     let phone = fleet.resolve(&Asker { mac, identity, place }, &plugin.spec).expect("a phone").phone;
-    let (file, _) = bench::own_files(&plugin, &phone).into_iter().find(|(_, name)| name == "cfg000b82273b89").expect("it is offered");
+    let (file, _) = bench::own_files(&plugin, &phone)
+        .into_iter()
+        .find(|(_, name)| name == "cfg000b82273b89")
+        .expect("it is offered");
     let known = fs::read(repository().join("tests/captures/cfg000b82273b89")).expect("a capture");
     assert_eq!(plugin.render(file, &phone).expect("a file").body, known);
 }

@@ -18,10 +18,16 @@ const OWNERS: &[(&str, Option<&str>)] = &[
 fn captures() -> BTreeMap<String, Vec<u8>> {
     let mut captures = BTreeMap::new();
     for folder in ["tests/captures", "tests/captures/synthetic"] {
-        let entries = fs::read_dir(repository().join(folder)).unwrap_or_else(|error| panic!("cannot read {folder}: {error}"));
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|is| is == "sip")) {
+        let entries =
+            fs::read_dir(repository().join(folder)).unwrap_or_else(|error| panic!("cannot read {folder}: {error}"));
+        for path in
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|is| is == "sip"))
+        {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            captures.insert(name, fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display())));
+            captures.insert(
+                name,
+                fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display())),
+            );
         }
     }
     assert!(captures.len() >= 11, "{:?}", captures.keys());
@@ -55,11 +61,19 @@ fn identity(name: &str, bytes: &[u8]) -> Identity {
 
 /// That this vendor's plugin claims the phone and no other does; with no vendor, that nobody does.
 fn assert_claimed(what: &str, identity: &Identity, owner: Option<&str>) {
-    let claiming: Vec<_> = bench::shelf().candidates(identity).into_iter().map(|(plugin, evidence)| (plugin.id.clone(), evidence.to_string())).collect();
+    let claiming: Vec<_> = bench::shelf()
+        .candidates(identity)
+        .into_iter()
+        .map(|(plugin, evidence)| (plugin.id.clone(), evidence.to_string()))
+        .collect();
     let vendors: Vec<&str> = claiming.iter().map(|(vendor, _)| vendor.as_str()).collect();
     assert_eq!(vendors, owner.into_iter().collect::<Vec<_>>(), "{what} is claimed by {claiming:?}");
     if let Some(owner) = owner {
-        assert_eq!(bench::shelf().choose(identity, None).map(|choice| choice.plugin.id.clone()), Ok(owner.to_owned()), "{what}");
+        assert_eq!(
+            bench::shelf().choose(identity, None).map(|choice| choice.plugin.id.clone()),
+            Ok(owner.to_owned()),
+            "{what}"
+        );
     }
 }
 
@@ -112,7 +126,11 @@ fn every_plugin_claims_the_phones_that_it_simulates_by_each_thing_that_they_say(
             assert_claimed(&what, &Identity { mac: Some(mac), ..Identity::default() }, Some(&plugin.id));
             assert_claimed(&what, &Identity { vendor: heard.vendor, ..Identity::default() }, Some(&plugin.id));
             let agent = told(&kind.user_agent, kind, mac);
-            assert_claimed(&what, &Identity { user_agent: Some(agent.clone()), ..Identity::default() }, Some(&plugin.id));
+            assert_claimed(
+                &what,
+                &Identity { user_agent: Some(agent.clone()), ..Identity::default() },
+                Some(&plugin.id),
+            );
             let read = plugin.spec.identify(&agent).unwrap_or_else(|| panic!("{what}: {agent} tells nothing"));
             assert!(read.mac.is_none_or(|read| read == mac), "{what}: {agent} reads as {read:?}");
             assert!(plugin.spec.model(&kind.model).is_some(), "{what} is in no row of the models table");
@@ -123,11 +141,14 @@ fn every_plugin_claims_the_phones_that_it_simulates_by_each_thing_that_they_say(
 #[test]
 fn the_name_of_every_file_leads_to_its_own_plugin_and_phone() {
     for plugin in bench::shelf().plugins() {
-        for row in plugin.spec.models.keys() {
-            let phone = bench::office(plugin, Some(&bench::designation(row))).phone;
+        let rows = plugin.spec.models.keys().map(|row| Some(bench::designation(row)));
+        // Phones are known to call themselves OEM, or to say nothing.
+        for model in rows.chain([Some("OEM".into()), None]) {
+            let phone = bench::office(plugin, model.as_deref()).phone;
             for (name, _) in offered_files(&plugin.spec, &phone) {
-                let routes: Vec<_> = bench::shelf().routes(&name).into_iter().filter(|route| route.plugin.id == plugin.id).collect();
-                assert!(!routes.is_empty(), "{name} is offered to {} {row} and leads nowhere", plugin.id);
+                let routes: Vec<_> =
+                    bench::shelf().routes(&name).into_iter().filter(|route| route.plugin.id == plugin.id).collect();
+                assert!(!routes.is_empty(), "{name} is offered to {} {model:?} and leads nowhere", plugin.id);
                 let mac = routes.iter().find_map(|route| route.captured.mac);
                 assert!(mac.is_none_or(|mac| mac == bench::MAC), "{name} of {} leads to {mac:?}", plugin.id);
             }

@@ -43,13 +43,18 @@ fn every_vendor_can_be_told_where_its_file_is() {
         let identity = provost_plugin::model::Identity { mac: Some(bench::MAC), model, ..Default::default() };
         // A model may be part of the URL; then a phone that names none cannot be told.
         let needs_model = plugin.spec.announce.url.contains("{model}");
-        let announced = provost_plugin::Announced { identity: identity.clone(), base_url: "http://192.0.2.1:8080/p/".into() };
+        let announced =
+            provost_plugin::Announced { identity: identity.clone(), base_url: "http://192.0.2.1:8080/p/".into() };
         match plugin.announce(&announced) {
             Ok(url) => {
                 assert!(url.starts_with("http://192.0.2.1:8080/p/"), "{}: {url}", plugin.id);
                 assert!(!url.contains(['{', '}', ' ', '\r', '\n']), "{}: {url}", plugin.id);
                 let path = &url["http://192.0.2.1:8080/p/".len()..];
-                assert!(path.is_empty() || plugin.spec.find(path).next().is_some(), "{} is told {url}, which it has no file for", plugin.id);
+                assert!(
+                    path.is_empty() || plugin.spec.find(path).next().is_some(),
+                    "{} is told {url}, which it has no file for",
+                    plugin.id
+                );
             }
             Err(error) => assert!(needs_model && identity.model.is_none(), "{}: {error}", plugin.id),
         }
@@ -64,7 +69,12 @@ fn what_a_phone_cannot_do_is_said_of_fields_that_exist() {
         for complaint in plugin.complaints(&phone).unwrap_or_else(|error| panic!("{}: {error}", plugin.id)) {
             let pointer = format!("/{}", complaint.field.replace('.', "/"));
             // `lines.sip.codecs` and such are flattened; raw settings and options stand elsewhere in a phone.
-            assert!(settings.pointer(&pointer).is_some(), "{} complains of {}, which is no setting", plugin.id, complaint.field);
+            assert!(
+                settings.pointer(&pointer).is_some(),
+                "{} complains of {}, which is no setting",
+                plugin.id,
+                complaint.field
+            );
             assert!(!complaint.reason.is_empty(), "{}: {}", plugin.id, complaint.field);
         }
     }

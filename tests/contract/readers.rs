@@ -65,7 +65,8 @@ fn quoted(text: &str) -> Result<Settings, String> {
 fn lines(text: &str) -> Result<Settings, String> {
     let setting = |line: &str| {
         let (name, value) = line.split_once('=').or_else(|| line.split_once(' '))?;
-        Some((name.trim_matches(' ').to_owned(), value.trim_matches([' ', '\t']).to_owned())).filter(|(name, _)| !name.is_empty())
+        Some((name.trim_matches(' ').to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+            .filter(|(name, _)| !name.is_empty())
     };
     text.split(['\n', '\r'])
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -75,8 +76,12 @@ fn lines(text: &str) -> Result<Settings, String> {
 
 /// Length in words, checksum, MAC, an empty line, then `name=value` in percent-encoding, joined by `&`.
 pub(crate) fn binary(body: &[u8]) -> Result<(MacAddr, Settings), String> {
-    let words: Vec<u16> = body.chunks(2).map(|word| u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])).collect();
-    if body.len() < 16 || !body.len().is_multiple_of(2) || words.iter().fold(0u16, |sum, word| sum.wrapping_add(*word)) != 0 {
+    let words: Vec<u16> =
+        body.chunks(2).map(|word| u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])).collect();
+    if body.len() < 16
+        || !body.len().is_multiple_of(2)
+        || words.iter().fold(0u16, |sum, word| sum.wrapping_add(*word)) != 0
+    {
         return Err("length or checksum is wrong".into());
     }
     if (u32::from(words[0]) << 16 | u32::from(words[1])) as usize != words.len() || &body[12..16] != b"\r\n\r\n" {

@@ -17,7 +17,10 @@ fn no_text_for_people_shows_a_password() {
     for (plugin, model) in bench::families() {
         let resolved = bench::office(plugin, model.as_deref());
         let passwords = bench::passwords(&resolved.phone);
-        assert!(passwords.len() >= 9 && passwords.iter().all(|(_, password)| password.starts_with("password-")), "{passwords:?}");
+        assert!(
+            passwords.len() >= 9 && passwords.iter().all(|(_, password)| password.starts_with("password-")),
+            "{passwords:?}"
+        );
         for text in [
             format!("{resolved:?}"),
             format!("{:#?}", resolved.phone),
@@ -87,7 +90,9 @@ fn explain_and_check_show_no_password_of_any_vendor() {
         asked.push(mac);
     }
     let profiles = data.path().join("profiles");
-    fs::create_dir(&profiles).and_then(|()| fs::write(profiles.join("all.yaml"), &profile)).expect("a temporary directory");
+    fs::create_dir(&profiles)
+        .and_then(|()| fs::write(profiles.join("all.yaml"), &profile))
+        .expect("a temporary directory");
     let places = bench::places(data.path());
     let file = SettingsFile {
         data: Some(data.path().to_owned()),

@@ -24,15 +24,21 @@ fn inventory(plan: Plan, captured: &[Captured]) -> Plan {
     for captured in captured {
         if !example.contains(&captured.mac.to_string()) && !written.contains(&captured.mac) {
             written.push(captured.mac);
-            more.push_str(&format!("  \"{}\": {{ lines: [{{ number: 200, password: captured-200 }}] }}\n", captured.mac));
+            more.push_str(&format!(
+                "  \"{}\": {{ lines: [{{ number: 200, password: captured-200 }}] }}\n",
+                captured.mac
+            ));
         }
     }
-    plan.file("profiles/default.yaml", shipped("default.yaml")).file("profiles/example.yaml", example).file("profiles/more.yaml", more)
+    plan.file("profiles/default.yaml", shipped("default.yaml"))
+        .file("profiles/example.yaml", example)
+        .file("profiles/more.yaml", more)
 }
 
 /// Whether some plugin knows this phone, or the inventory says whose it is.
 fn has_plugin(specs: &[(String, Spec)], captured: &Captured) -> bool {
-    captured.vendor == "OEM" || specs.iter().any(|(_, spec)| spec.announces.iter().any(|name| name.eq_ignore_ascii_case(&captured.vendor)))
+    captured.vendor == "OEM"
+        || specs.iter().any(|(_, spec)| spec.announces.iter().any(|name| name.eq_ignore_ascii_case(&captured.vendor)))
 }
 
 /// A host for each capture, with a phone that speaks from the port of its Via; and on a second address one that speaks from a port that
@@ -112,7 +118,8 @@ fn every_capture_is_answered_once_and_told_once_by_the_interface_that_heard_it()
 
     capture.decode("tcp.port", 8080, "http");
     assert_eq!(capture.malformed(), Vec::<String>::new());
-    let answered = sent.iter().filter(|(segment, captured, _)| *segment == 0 || has_plugin(&specs, captured)).count() + 1;
+    let answered =
+        sent.iter().filter(|(segment, captured, _)| *segment == 0 || has_plugin(&specs, captured)).count() + 1;
     assert_eq!(capture.count("sip.Status-Code == 200 and sip.CSeq.method == SUBSCRIBE and not icmp"), answered);
     assert_eq!(capture.count("sip.Method == NOTIFY and not icmp"), answered + 1);
     assert!(capture.count("tftp.opcode == 1") > answered / 4 && capture.count("http.request") > answered / 4);
@@ -124,12 +131,19 @@ fn judge_ok(captured: &Captured, ok: &Message, phone: SocketAddrV4, us: SocketAd
     let name = &captured.name;
     assert_eq!(ok.start, "SIP/2.0 200 OK", "{name}");
     let via = subscribe.header("Via").replacen(";rport", &format!(";rport={}", phone.port()), 1);
-    assert_eq!(ok.header("Via"), format!("{via};received={}", phone.ip()), "{name}: no capture was made at this address");
+    assert_eq!(
+        ok.header("Via"),
+        format!("{via};received={}", phone.ip()),
+        "{name}: no capture was made at this address"
+    );
     for echoed in ["From", "Call-ID", "CSeq"] {
         assert_eq!(ok.header(echoed), subscribe.header(echoed), "{name}");
     }
     let tag = ok.header("To").strip_prefix(subscribe.header("To")).and_then(|rest| rest.strip_prefix(";tag="));
-    assert!(tag.is_some_and(|tag| tag.len() >= 8 && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())), "{name}: {ok:?}");
+    assert!(
+        tag.is_some_and(|tag| tag.len() >= 8 && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+        "{name}: {ok:?}"
+    );
     assert_eq!(ok.header("Contact"), format!("<sip:{us}>"), "{name}");
     assert_eq!(ok.header("Expires"), "0", "{name}");
     assert_eq!((ok.header("Content-Length"), ok.body.as_str()), ("0", ""), "{name}");
@@ -140,8 +154,15 @@ fn judge_ok(captured: &Captured, ok: &Message, phone: SocketAddrV4, us: SocketAd
 fn judge_notify(captured: &Captured, notify: &Message, ok: &Message, us: SocketAddrV4) {
     let subscribe = &captured.message;
     let name = &captured.name;
-    assert_eq!(notify.start, format!("NOTIFY {} SIP/2.0", subscribe.header("Contact").trim_matches(['<', '>'])), "{name}");
-    let branch = notify.header("Via").strip_prefix(&format!("SIP/2.0/UDP {us};branch=z9hG4bK")).and_then(|rest| rest.strip_suffix(";rport"));
+    assert_eq!(
+        notify.start,
+        format!("NOTIFY {} SIP/2.0", subscribe.header("Contact").trim_matches(['<', '>'])),
+        "{name}"
+    );
+    let branch = notify
+        .header("Via")
+        .strip_prefix(&format!("SIP/2.0/UDP {us};branch=z9hG4bK"))
+        .and_then(|rest| rest.strip_suffix(";rport"));
     assert!(branch.is_some_and(|branch| branch.len() >= 8), "{name}: {notify:?}");
     assert_eq!(notify.header("From"), ok.header("To"), "{name}: who was asked speaks now");
     assert_eq!(notify.header("To"), subscribe.header("From"), "{name}");
@@ -159,27 +180,56 @@ fn judge_notify(captured: &Captured, notify: &Message, ok: &Message, us: SocketA
 }
 
 /// What stands behind the URL is what `provost render` prints, over either door; likewise every other file of this phone.
-fn fetch_and_compare(server: &Server, host: &Host, captured: &Captured, url: &str, phone: SocketAddrV4, local: Ipv4Addr) {
+fn fetch_and_compare(
+    server: &Server,
+    host: &Host,
+    captured: &Captured,
+    url: &str,
+    phone: SocketAddrV4,
+    local: Ipv4Addr,
+) {
     let agent = captured.message.has("User-Agent").then(|| captured.message.header("User-Agent"));
     let rendered = render(server.data(), captured, agent, phone, local);
     let parsed = Url::parse(url).unwrap();
     let is_directory = url.ends_with('/');
     let told = parsed.path.trim_start_matches('/');
-    assert!(is_directory || rendered.contains_key(told), "{}: {told} is not among {:?}", captured.name, rendered.keys());
+    assert!(
+        is_directory || rendered.contains_key(told),
+        "{}: {told} is not among {:?}",
+        captured.name,
+        rendered.keys()
+    );
     for (name, expected) in &rendered {
         let url = if is_directory { format!("{url}{name}") } else { url.replace(told, name) };
         for (got, client) in [(curl(host, &url, agent), "curl"), (atftp(host, local, name), "atftp")] {
             let same = got == *expected;
-            assert!(same, "{}: {client} got of {name}:\n{}\nnot:\n{}", captured.name, String::from_utf8_lossy(&got), String::from_utf8_lossy(expected));
+            assert!(
+                same,
+                "{}: {client} got of {name}:\n{}\nnot:\n{}",
+                captured.name,
+                String::from_utf8_lossy(&got),
+                String::from_utf8_lossy(expected)
+            );
         }
     }
 }
 
 /// Every file that this phone may fetch, by name.
-fn render(data: &Path, captured: &Captured, agent: Option<&str>, phone: SocketAddrV4, local: Ipv4Addr) -> BTreeMap<String, Vec<u8>> {
+fn render(
+    data: &Path,
+    captured: &Captured,
+    agent: Option<&str>,
+    phone: SocketAddrV4,
+    local: Ipv4Addr,
+) -> BTreeMap<String, Vec<u8>> {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(&built().provost);
-    command.current_dir(data).args(["render", &captured.mac.to_string(), "--data"]).arg(data).arg("--output").arg(directory.path());
+    command
+        .current_dir(data)
+        .args(["render", &captured.mac.to_string(), "--data"])
+        .arg(data)
+        .arg("--output")
+        .arg(directory.path());
     command.args(["--from", &phone.ip().to_string(), "--local", &local.to_string()]);
     if let Some(agent) = agent {
         command.args(["--user-agent", agent]);
@@ -236,13 +286,17 @@ fn a_phone_that_is_in_no_inventory_or_of_no_plugin_hears_nothing_at_all() {
     // Once half of them are somebody's, the very same bytes from the very same ports are answered, and the other half's are not.
     let specs = specs();
     let mut devices = String::from("devices:\n");
-    let is_known = |captured: &Captured| known.iter().any(|known| known.mac == captured.mac) && has_plugin(&specs, captured);
+    let is_known =
+        |captured: &Captured| known.iter().any(|known| known.mac == captured.mac) && has_plugin(&specs, captured);
     let mut written = Vec::new();
     for captured in known.iter().filter(|known| is_known(known)) {
         assert!(!written.contains(&captured.mac), "twice: {}", captured.mac);
         written.push(captured.mac);
         let identity = if captured.vendor == "OEM" { "identity: { vendor: snom, model: snom320 }, " } else { "" };
-        devices.push_str(&format!("  \"{}\": {{ {identity}lines: [{{ number: 200, password: captured-200 }}] }}\n", captured.mac));
+        devices.push_str(&format!(
+            "  \"{}\": {{ {identity}lines: [{{ number: 200, password: captured-200 }}] }}\n",
+            captured.mac
+        ));
     }
     assert!(written.len() >= 3 && unknown.iter().any(|unknown| !is_known(unknown)), "{devices}");
     let mark = server.mark();
@@ -274,7 +328,7 @@ fn a_notify_that_is_not_answered_comes_again_the_same_and_then_to_the_contact() 
     let server = serve(&lan, &captured);
     let host = lan.phone(0);
     let (speaking, listening) = (Handset::at(host, host.address(), 0), Handset::at(host, host.address(), 5060));
-    let own = subscribe(&captured, &listening, "retransmit@phone");
+    let own = subscribe(&captured, &listening);
     let mut capture = lan.capture();
     speaking.subscribe(&own);
     let (_, notify, from) = speaking.hear_both();
@@ -282,7 +336,10 @@ fn a_notify_that_is_not_answered_comes_again_the_same_and_then_to_the_contact() 
     let (second, too) = listening.hear();
     let passed = first.elapsed();
     assert_eq!((&second, too), (&notify, from), "the same bytes, from the same port");
-    assert!(passed > Duration::from_millis(400) && passed < Duration::from_millis(1500), "T1 is half a second: {passed:?}");
+    assert!(
+        passed > Duration::from_millis(400) && passed < Duration::from_millis(1500),
+        "T1 is half a second: {passed:?}"
+    );
     let (third, _) = speaking.hear();
     assert_eq!(third, notify, "in turns: the port that it spoke from again");
     listening.accept(&third, from);
@@ -290,7 +347,7 @@ fn a_notify_that_is_not_answered_comes_again_the_same_and_then_to_the_contact() 
     assert_eq!(line.field("status"), 200);
     // The next copy would have come two seconds after the third. Another phone's comes first if this one's is no longer to come.
     let other = Handset::at(host, host.address(), 6060);
-    other.subscribe(&subscribe(&captured, &other, "later@phone"));
+    other.subscribe(&subscribe(&captured, &other));
     let (_, notify, from) = other.hear_both();
     for _ in 0..3 {
         assert_eq!(other.hear().0, notify);
@@ -299,6 +356,33 @@ fn a_notify_that_is_not_answered_comes_again_the_same_and_then_to_the_contact() 
     speaking.assert_silent("the port that it spoke from");
     listening.assert_silent("the port of its Contact");
     assert_eq!(capture.malformed(), Vec::<String>::new());
+}
+
+#[test]
+fn a_phone_that_mangles_our_via_is_understood_and_one_that_answers_something_else_is_not() {
+    let lan = Lan::new(2);
+    let captured = Captured::one("05");
+    let server = serve(&lan, &captured);
+    let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 5060);
+    handset.subscribe(&captured.message.bytes);
+    let (_, notify, from) = handset.hear_both();
+    let answer = String::from_utf8(notify.answer("200 OK")).unwrap();
+    handset.send(answer.replace("NOTIFY", "SUBSCRIBE").as_bytes(), from);
+    let via = format!("Via: {}\r\n", notify.header("Via"));
+    handset.send(answer.replace(&via, "").replace(notify.header("Call-ID"), "another@phone").as_bytes(), from);
+    assert_eq!(handset.hear().0, notify, "neither was an answer to it");
+    handset.send(answer.replace(&via, "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKnonsense\r\n").as_bytes(), from);
+    notified(&server, &handset, "notified");
+    let other = Handset::at(lan.phone(1), lan.phone(1).address(), 5060);
+    other.subscribe(&captured.message.bytes);
+    let (_, notify, from) = other.hear_both();
+    for _ in 0..2 {
+        assert_eq!(other.hear().0, notify);
+    }
+    let via = format!("Via: {}\r\n", notify.header("Via"));
+    other.send(String::from_utf8(notify.answer("200 OK")).unwrap().replace(&via, "").as_bytes(), from);
+    notified(&server, &other, "notified");
+    handset.assert_silent("it was answered");
 }
 
 #[test]
@@ -333,7 +417,8 @@ fn phones_that_count_their_calls_alike_are_not_taken_for_one_another() {
     let captured = Captured::all();
     let server = inventory(Plan::on(lan.server()), &captured).start().ready();
     let call = Captured::one("s6").message.header("Call-ID").to_owned();
-    let alike = captured.iter().filter(|captured| captured.message.header("Call-ID") == call && has_plugin(&specs(), captured));
+    let alike =
+        captured.iter().filter(|captured| captured.message.header("Call-ID") == call && has_plugin(&specs(), captured));
     // All of one address and port, as they are behind a router that translates.
     let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 5060);
     let mut told = Vec::new();
@@ -380,7 +465,10 @@ fn a_notify_that_the_phone_refuses_is_not_repeated_and_its_status_is_kept() {
         let line = notified(&server, &handset, "not notified");
         let (code, reason) = status.split_once(' ').unwrap();
         assert_eq!(line.field("status"), code.parse::<u16>().unwrap(), "{line:?}");
-        assert!(line.is("reason", reason) && line.is("url", &notify.body) && line.is("device", &captured.mac.to_string()), "{line:?}");
+        assert!(
+            line.is("reason", reason) && line.is("url", &notify.body) && line.is("device", &captured.mac.to_string()),
+            "{line:?}"
+        );
         handsets.push(handset);
     }
     let other = Handset::at(lan.phone(2), lan.phone(2).address(), 5060);

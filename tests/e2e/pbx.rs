@@ -16,7 +16,7 @@ use std::{
 use provost_tests::{Host, Lan, Plan, Server, tools};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wire::{Captured, Handset, Message, notified};
+use crate::wire::{Captured, Handset, Message, notified, subscribe};
 
 const PHONE: &str = "05";
 /// In the Server header of whatever the PBX answers.
@@ -31,9 +31,8 @@ fn plan(lan: &Lan) -> Plan {
 /// The phone of the capture is answered by Provost, as if there were no PBX.
 fn is_told(lan: &Lan, server: &Server) {
     let captured = Captured::one(PHONE);
-    // Another address each time: the same one would be taken for a copy.
     let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 0);
-    let (url, from) = handset.boot(&crate::wire::subscribe(&captured, &handset, &format!("{}@pbx", handset.address)));
+    let (url, from) = handset.boot(&subscribe(&captured, &handset));
     assert!(url.starts_with(&format!("http://{}:8080/", lan.server().address())), "{url}");
     assert_ne!(from.port(), 5060, "the PBX's port is not borrowed for answers");
     notified(server, &handset, "notified");
@@ -86,7 +85,8 @@ impl Kamailio {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = child.stderr.take().unwrap();
         // Read to its end, so that it never has to wait for us; what it said is for the failure.
-        let said = thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        let said =
+            thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
         let until = Instant::now() + Duration::from_secs(20);
         while !owns_5060(child.id()) {
             if let Some(status) = child.try_wait().unwrap() {
@@ -222,7 +222,8 @@ fn a_udp_socket_beside_a_pbx_that_does_not_share_is_refused_in_plain_words_and_f
     let mac = Captured::one(PHONE).mac.bare();
     let url = format!("{}cfg{mac}.xml", server.http_url(lan.server().address()));
     let mut curl = lan.phone(0).command(tools::require("curl"));
-    let file = tools::feed(curl.args(["--silent", "--show-error", "--fail", &url]), b"").unwrap_or_else(|error| panic!("{error}"));
+    let file = tools::feed(curl.args(["--silent", "--show-error", "--fail", &url]), b"")
+        .unwrap_or_else(|error| panic!("{error}"));
     assert!(String::from_utf8_lossy(&file).contains("secret-100"));
     let tftp = lan.phone(0).udp((lan.phone(0).address(), 0));
     tftp.send_to(format!("\0\x01cfg{mac}.xml\0octet\0").as_bytes(), (lan.server().address(), 69)).unwrap();

@@ -18,7 +18,8 @@ fn simulate(command: &mut Command, phones: u32) -> &mut Command {
 
 /// A server that has the phones in its inventory, as `--inventory` prints it.
 fn serve(lan: &Lan, phones: u32) -> Server {
-    let inventory = tools::feed(simulate(&mut Command::new(&built().provost), phones).arg("--inventory"), b"").unwrap_or_else(|error| panic!("{error}"));
+    let inventory = tools::feed(simulate(&mut Command::new(&built().provost), phones).arg("--inventory"), b"")
+        .unwrap_or_else(|error| panic!("{error}"));
     Plan::on(lan.server())
         .file("profiles/site.yaml", "defaults: { sip: { server: pbx.example.net } }\n")
         .file("profiles/fleet.yaml", inventory)

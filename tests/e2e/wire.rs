@@ -6,6 +6,7 @@ use std::{
     fmt, fs,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -40,7 +41,8 @@ impl Message {
 
     /// The header of this name; panics unless there is one and only one.
     pub(crate) fn header(&self, name: &str) -> &str {
-        let mut values = self.headers.iter().filter(|(spelt, _)| spelt.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let mut values =
+            self.headers.iter().filter(|(spelt, _)| spelt.eq_ignore_ascii_case(name)).map(|(_, value)| value);
         let first = values.next().unwrap_or_else(|| panic!("no {name} in {self:?}"));
         assert!(values.next().is_none(), "more than one {name} in {self:?}");
         first
@@ -85,17 +87,25 @@ impl Captured {
         let captures = repository().join("tests/captures");
         let mut files: Vec<_> = [captures.clone(), captures.join("synthetic")]
             .iter()
-            .flat_map(|directory| fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())))
+            .flat_map(|directory| {
+                fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+            })
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "sip"))
             .collect();
         files.sort();
-        files.iter().map(|file| Captured::read(&file.file_stem().unwrap().to_string_lossy(), &fs::read(file).unwrap())).collect()
+        files
+            .iter()
+            .map(|file| Captured::read(&file.file_stem().unwrap().to_string_lossy(), &fs::read(file).unwrap()))
+            .collect()
     }
 
     /// The one whose file name begins so.
     pub(crate) fn one(name: &str) -> Captured {
-        Captured::all().into_iter().find(|captured| captured.name.starts_with(name)).unwrap_or_else(|| panic!("no capture {name}"))
+        Captured::all()
+            .into_iter()
+            .find(|captured| captured.name.starts_with(name))
+            .unwrap_or_else(|| panic!("no capture {name}"))
     }
 
     fn read(name: &str, bytes: &[u8]) -> Captured {
@@ -180,7 +190,11 @@ impl Handset {
         let mut buffer = [0; 65536];
         match self.socket.recv_from(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.set_nonblocking(false).unwrap(),
-            Ok((length, from)) => panic!("{whose}: {} heard this of {from}:\n{}", self.address, String::from_utf8_lossy(&buffer[..length])),
+            Ok((length, from)) => panic!(
+                "{whose}: {} heard this of {from}:\n{}",
+                self.address,
+                String::from_utf8_lossy(&buffer[..length])
+            ),
             Err(error) => panic!("{whose}: {error}"),
         }
     }
@@ -200,9 +214,16 @@ pub(crate) fn notified(server: &Server, handset: &Handset, message: &str) -> Lin
     server.wait_for(&format!("\"{message}\" for {peer}"), |line| line.is("message", message) && line.is("peer", &peer))
 }
 
-/// A SUBSCRIBE as a phone at this address would write it, for tests that care for no vendor's peculiarities.
-pub(crate) fn subscribe(captured: &Captured, handset: &Handset, call: &str) -> Vec<u8> {
-    let text = String::from_utf8(captured.message.bytes.clone()).unwrap();
+/// A SUBSCRIBE as a phone at this address would write it, in a call that nobody has made before; for tests that care for no vendor's
+/// peculiarities.
+pub(crate) fn subscribe(captured: &Captured, handset: &Handset) -> Vec<u8> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = format!("{:010}@{}", CALLS.fetch_add(1, Ordering::Relaxed), handset.address.ip());
     let message = &captured.message;
-    text.replace(message.header("Call-ID"), call).replace(&format!("Contact: {}", message.header("Contact")), &format!("Contact: <sip:{}>", handset.address)).into_bytes()
+    let contact = |contact: &str| format!("Contact: {contact}\r\n");
+    String::from_utf8(message.bytes.clone())
+        .unwrap()
+        .replace(message.header("Call-ID"), &call)
+        .replace(&contact(message.header("Contact")), &contact(&format!("<sip:{}>", handset.address)))
+        .into_bytes()
 }

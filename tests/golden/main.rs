@@ -102,7 +102,9 @@ const AN_OFFICE: &[&str] = &[
 #[test]
 fn three_models_of_each_vendor_are_asked_for_everything_that_an_office_needs() {
     let whole = |outcome: &Outcome| {
-        let has = |wanted: &&str| outcome.fields.iter().any(|field| field == *wanted || field.starts_with(&format!("{wanted}.")));
+        let has = |wanted: &&str| {
+            outcome.fields.iter().any(|field| field == *wanted || field.starts_with(&format!("{wanted}.")))
+        };
         AN_OFFICE.iter().all(|wanted| has(&wanted)) && !outcome.files.contains_key("error")
     };
     for (vendor, _) in specs() {
@@ -136,7 +138,8 @@ fn outcomes() -> &'static [Outcome] {
 fn cases() -> Vec<Case> {
     let golden = repository().join("tests/golden");
     let folders = |directory: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("cannot read {}: {error}", directory.display()));
+        let entries =
+            fs::read_dir(directory).unwrap_or_else(|error| panic!("cannot read {}: {error}", directory.display()));
         let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         folders.sort();
         folders
@@ -147,11 +150,13 @@ fn cases() -> Vec<Case> {
 fn case(golden: &Path, directory: PathBuf) -> Case {
     let name = directory.strip_prefix(golden).expect("it lies there").display().to_string();
     let profiles = directory.join("profiles.yaml");
-    let text = fs::read_to_string(&profiles).unwrap_or_else(|error| panic!("cannot read {}: {error}", profiles.display()));
+    let text =
+        fs::read_to_string(&profiles).unwrap_or_else(|error| panic!("cannot read {}: {error}", profiles.display()));
     let document: Value = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let devices: Vec<_> = document["devices"].as_object().into_iter().flatten().collect();
     let [(mac, device)] = devices.as_slice() else { panic!("{name} has {} devices, not one", devices.len()) };
-    let word = |key: &str| device["identity"][key].as_str().unwrap_or_else(|| panic!("{name} states no {key}")).to_owned();
+    let word =
+        |key: &str| device["identity"][key].as_str().unwrap_or_else(|| panic!("{name} states no {key}")).to_owned();
     let (vendor, model) = (word("vendor"), word("model"));
     assert!(name.starts_with(&format!("{vendor}/")), "{name} is a case of {vendor}");
     Case { name, directory, vendor, mac: mac.to_string(), model }
@@ -164,20 +169,24 @@ fn run(case: Case) -> Outcome {
     let provost = |words: &[&str]| {
         let mut provost = Command::new(&built().provost);
         provost.current_dir(repository()).args(words).arg(&case.mac).arg("--data").arg(data.path());
-        provost.args(["--local", "192.0.2.1", "--templates", "templates", "--plugins", "plugins", "--profiles"]).arg(&case.directory);
+        provost
+            .args(["--local", "192.0.2.1", "--templates", "templates", "--plugins", "plugins", "--profiles"])
+            .arg(&case.directory);
         provost
     };
     let (explained, said) = output(&mut provost(&["explain", "--json"]));
     let explanation: Value =
         serde_json::from_slice(&explained).unwrap_or_else(|error| panic!("{}: {error}\n{said}", case.name));
     let (_, error) = output(provost(&["render"]).arg("--output").arg(&rendered));
-    let mut files = if error.is_empty() { read(&rendered) } else { Files::from([("error".into(), error.into_bytes())]) };
+    let mut files =
+        if error.is_empty() { read(&rendered) } else { Files::from([("error".into(), error.into_bytes())]) };
     let url = explanation["url"].as_str().unwrap_or_else(|| panic!("{}: {}", case.name, explanation["outcome"]));
     files.insert("url".into(), format!("{url}\n").into_bytes());
     let texts = |list: &Value| -> Vec<String> {
         list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap_or_default().to_owned()).collect()
     };
-    let complaints: String = texts(&explanation["complaints"]).iter().map(|complaint| format!("{complaint}\n")).collect();
+    let complaints: String =
+        texts(&explanation["complaints"]).iter().map(|complaint| format!("{complaint}\n")).collect();
     if !complaints.is_empty() {
         files.insert("complaints".into(), complaints.into_bytes());
     }
@@ -199,7 +208,8 @@ fn read(directory: &Path) -> Files {
     entries
         .flatten()
         .map(|entry| {
-            let body = fs::read(entry.path()).unwrap_or_else(|error| panic!("cannot read {}: {error}", entry.path().display()));
+            let body = fs::read(entry.path())
+                .unwrap_or_else(|error| panic!("cannot read {}: {error}", entry.path().display()));
             (entry.file_name().to_string_lossy().into_owned(), body)
         })
         .collect()

@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | `e2e/` | the real `provost` and simulated phones on a network made for the test; one module for each thing that users see | root, `ip`, `nft`, `tshark` |
 //! | `contract/` | what every plugin must keep to, with no word about any one of them: captures claimed, models rendered, hostile values held | – |
-//! | `golden/` | rendered files as folders: `profiles.yaml` and the files that must come of it | – |
+//! | `golden/` | rendered files as folders: `profiles.yaml` and the files that must come of it | `xmllint` |
 //! | `cli/` | the program's commands, exit codes and words, on loopback or without a network | – |
-//! | `repo/` | rules about the repository itself: arrows between packages, READMEs, names, shipped examples that load | – |
+//! | `repo/` | rules about the repository itself: arrows between packages, READMEs, names, shipped examples that load | `git`, `jsonschema` |
 //! | `captures/`, `fixtures/` | data that several targets read | – |
 //!
 //! A target is one binary with a `main.rs` that lists its modules, each with a line that says what belongs in it; Cargo.toml names the

@@ -9,10 +9,11 @@ use std::{
 };
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("atftp", "atftp"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("jsonschema", "python3-jsonschema"),
     ("nft", "nftables"),
     ("sipp", "sip-tester"),
     ("tftp", "tftp-hpa"),

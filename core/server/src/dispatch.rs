@@ -46,7 +46,10 @@ impl Dispatch {
 
     /// Puts another world into service. Requests under way finish in the old one.
     pub fn replace(&self, world: World) {
-        self.world.store(Arc::new(world));
+        let world = Arc::new(world);
+        self.world.store(Arc::clone(&world));
+        // A device that was written into a profile is pending no more, and the other way round.
+        self.registry.judge(|mac| world.fleet.device(mac).is_some());
         self.replaced.fetch_add(1, Ordering::Release);
     }
 

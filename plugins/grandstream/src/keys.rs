@@ -98,6 +98,9 @@ fn place(family: &Family, phone: &Phone, module: Option<usize>, position: u16) -
         (Some(vpk), _) => (column("line_keys").unwrap_or(vpk), vpk, column("mpk").unwrap_or(0)),
         // Aliases number all line keys alike, so a model whose keys nobody counted can still be told of them.
         (None, true) => (u16::MAX, u16::MAX, 0),
+        (None, false) if phone.model.is_none() => {
+            return Err("where its keys lie depends on its model, which it has not told yet".into());
+        }
         (None, false) => return Err(format!("which P values hold the keys of {model} is not known")),
     };
     if position <= vpk {

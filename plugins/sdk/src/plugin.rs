@@ -263,13 +263,18 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
     complaints
 }
 
-/// The fields at or below a dotted path that somebody set; a path that meets a list goes into each of its entries.
+/// The fields at or below a dotted path that somebody set. A path that goes through a list goes into each of its entries; one that ends
+/// at a list means each entry as a whole, and a list of plain values as a whole: that is what a person asked for.
 fn set_fields(settings: &Value, path: &str) -> Vec<String> {
     fn walk(value: &Value, steps: &[&str], at: String, found: &mut Vec<String>) {
         let under =
             |step: &dyn std::fmt::Display| if at.is_empty() { step.to_string() } else { format!("{at}.{step}") };
         match (value, steps.split_first()) {
-            (Value::Array(items), _) => {
+            (Value::Array(items), None) if !items.iter().any(Value::is_object) => {
+                found.extend((!items.is_empty()).then_some(at));
+            }
+            (Value::Array(items), None) => found.extend((0..items.len()).map(|index| under(&index))),
+            (Value::Array(items), Some(_)) => {
                 for (index, item) in items.iter().enumerate() {
                     walk(item, steps, under(&index), found);
                 }
@@ -315,6 +320,50 @@ pub fn offered_files(spec: &Spec, phone: &Phone) -> Vec<(String, FileKind)> {
     spec.files
         .iter()
         .filter(|file| offers(file, phone))
-        .filter_map(|file| Some((file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?, file.kind)))
+        .filter_map(|file| {
+            let name = file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?;
+            // The name of a model that nobody knows leads nowhere when it is asked for.
+            file.name.capture(&name, &spec.models).map(|_| (name, file.kind))
+        })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_lead_back_are_offered() {
+        let spec = Spec::read(
+            "{vendor: Acme, models: {X1: {}}, files: [{name: '{model}.cfg', template: a.cfg.j2}, {name: '{mac}.cfg', template: a.cfg.j2}],\n\
+             formats: {cfg: {escape: line, content_type: text/plain}}, announce: {url: '{base}'}}",
+        )
+        .unwrap();
+        let offered = |model: &str| {
+            let mac = "02005e000001".parse().ok();
+            let phone = Phone { mac, model: Some(model.into()), ..Phone::default() };
+            offered_files(&spec, &phone).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(offered("X1"), ["X1.cfg", "02005e000001.cfg"]);
+        assert_eq!(offered("OEM"), ["02005e000001.cfg"]);
+    }
+
+    #[test]
+    fn what_is_asked_for_in_vain_is_told_once_for_each_thing_that_was_asked_for() {
+        let spec = Spec::read(
+            "{vendor: Acme, files: [], formats: {}, announce: {url: '{base}'}, unsupported: [keys, lines.codecs, qos, time.ntp, dect]}",
+        )
+        .unwrap();
+        let settings = serde_json::json!({
+            "keys": [{ "kind": "blf", "value": "200", "label": "Ben", "line": 1 }, { "kind": "line" }],
+            "lines": [{ "codecs": ["pcma", "pcmu"] }, {}, { "codecs": ["g722"] }],
+            "qos": { "sip_dscp": 26, "rtp_dscp": 46 },
+            "time": { "ntp": [] },
+        });
+        let phone = Phone { settings: serde_json::from_value(settings).unwrap(), ..Phone::default() };
+        let fields: Vec<String> =
+            complaints_by_data(&spec, &phone).into_iter().map(|complaint| complaint.field).collect();
+        let expected = ["keys.0", "keys.1", "lines.0.codecs", "lines.2.codecs", "qos.rtp_dscp", "qos.sip_dscp"];
+        assert_eq!(fields, expected);
+    }
 }

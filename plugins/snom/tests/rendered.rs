@@ -134,7 +134,9 @@ fn every_file_of_every_family_is_well_formed_and_the_same_twice() {
             ..RemotePhonebook::default()
         }];
         let files = offered_files(snom().spec(), &phone);
-        assert!(files.len() >= 5, "{model}: {files:?}");
+        // What is not a model has no files by a model's name.
+        let least = if model == "OEM" { 3 } else { 5 };
+        assert!(files.len() >= least, "{model}: {files:?}");
         for (name, _) in files {
             let xml = render(&name, &phone).unwrap();
             assert!(xml.starts_with("<?xml"), "{model} {name} must begin with its declaration: {xml}");

@@ -39,6 +39,8 @@ const CONVERSATIONS: usize = 65_536;
 const QUESTIONS: usize = 256;
 /// Copies of one SUBSCRIBE that are answered if they all came before the desk had spoken.
 const COPIES: usize = 16;
+/// The NOTIFY is our first request in its dialog, and the last.
+const CSEQ: u32 = 1;
 pub const PRODUCT: &str = concat!("Provost/", env!("CARGO_PKG_VERSION"));
 
 /// A phone that asked, and how we heard it.
@@ -120,6 +122,8 @@ pub struct Exchange<A> {
     conversations: HashMap<Key, Conversation>,
     /// Branch of our NOTIFY → the conversation it belongs to.
     branches: HashMap<String, Key>,
+    /// The phone and its Call-ID → the same, for phones that do not bring the branch back.
+    calls: HashMap<(Ipv4Addr, String), Key>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     timed: HashMap<u64, Key>,
     serial: u64,
@@ -209,6 +213,7 @@ impl<A: Announcer> Exchange<A> {
             counters,
             conversations: HashMap::new(),
             branches: HashMap::new(),
+            calls: HashMap::new(),
             timers: BinaryHeap::new(),
             timed: HashMap::new(),
             serial: 0,
@@ -377,7 +382,11 @@ impl<A: Announcer> Exchange<A> {
         let composed = compose::ok(subscribe, &reply).and_then(|ok| {
             Ok((
                 ok,
-                compose::notify(subscribe, &reply, &compose::Notify { branch: &branch, cseq: 1, url: &url, target })?,
+                compose::notify(
+                    subscribe,
+                    &reply,
+                    &compose::Notify { branch: &branch, cseq: CSEQ, url: &url, target },
+                )?,
             ))
         });
         let (ok, notify) = match composed {
@@ -402,6 +411,7 @@ impl<A: Announcer> Exchange<A> {
             give_up: now + GIVE_UP,
         };
         self.branches.insert(branch, key.clone());
+        self.calls.insert((key.from, key.call_id.clone()), key.clone());
         let conversation = &self.conversations[&key];
         for to in askers {
             self.send(&ok, conversation, to);
@@ -447,7 +457,7 @@ impl<A: Announcer> Exchange<A> {
                 State::Notifying { give_up, branch, url, .. } if *give_up <= now => {
                     count(&self.counters.timed_out);
                     let (mac, from, url, branch) = (conversation.mac, conversation.from, url.clone(), branch.clone());
-                    self.branches.remove(&branch);
+                    self.forget_answers(&branch, &key);
                     self.conversations.remove(&key);
                     self.announcer.outcome(mac, from, &url, Outcome::TimedOut);
                 }
@@ -482,21 +492,36 @@ impl<A: Announcer> Exchange<A> {
             count(&self.counters.other);
             return;
         };
-        let key = answer.branch.as_ref().and_then(|branch| self.branches.get(branch)).cloned();
+        let IpAddr::V4(phone) = from.ip() else { return };
+        let by_branch = answer.branch.as_ref().and_then(|branch| self.branches.get(branch));
+        let key = by_branch.or_else(|| self.calls.get(&(phone, answer.call_id.clone()))).cloned();
         let Some(key) = key else { return };
         let Some(conversation) = self.conversations.get_mut(&key) else { return };
         // Only the phone itself may end its conversation. Its port may be another: phones answer from where they listen.
-        if from.ip() != IpAddr::V4(*conversation.from.ip()) || !answer.is_final() {
+        if phone != *conversation.from.ip() || !answer.is_final() {
             return;
         }
         let State::Notifying { ok, branch, url, .. } = &mut conversation.state else { return };
+        if !answer.answers(branch, &key.call_id, CSEQ) {
+            return;
+        }
         let (ok, branch, url) = (std::mem::take(ok), std::mem::take(branch), std::mem::take(url));
         conversation.state = State::Done { ok };
         conversation.until = Instant::now() + GIVE_UP;
         let (mac, to) = (conversation.mac, conversation.from);
-        self.branches.remove(&branch);
+        self.forget_answers(&branch, &key);
         count(if answer.is_success() { &self.counters.answered } else { &self.counters.refused });
         self.announcer.outcome(mac, to, &url, Outcome::Answered { status: answer.status, reason: answer.reason });
+    }
+
+    /// No answer is awaited any more.
+    fn forget_answers(&mut self, branch: &str, key: &Key) {
+        self.branches.remove(branch);
+        let call = (key.from, key.call_id.clone());
+        // Another phone at that address may be in a call of the same name.
+        if self.calls.get(&call) == Some(key) {
+            self.calls.remove(&call);
+        }
     }
 
     fn send(&self, bytes: &[u8], conversation: &Conversation, to: SocketAddrV4) {
