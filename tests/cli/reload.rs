@@ -166,7 +166,11 @@ fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy_tree(&entry.path(), &to) } else { let _ = fs::copy(entry.path(), to).unwrap(); }
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &to)
+        } else {
+            let _ = fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
@@ -276,8 +280,22 @@ fn refuses(site: &Site, name: &str, broken: &str, line: usize, mended: &str, wor
 fn what_is_no_good_is_refused_by_file_and_line_and_the_last_good_version_stays() {
     let site = start(plan_with_settings());
     let profile = |word: &str| defaults(word) + "  time: { zone: Europe/Berlin }\n";
-    refuses(&site, "profiles/site.yaml", "defaults:\n  sip: { server: x\n", 2, &profile("mended.example"), "mended.example");
-    refuses(&site, "profiles/site.yaml", "defaults:\n  sip: { sever: x }\n", 2, &profile("again.example"), "again.example");
+    refuses(
+        &site,
+        "profiles/site.yaml",
+        "defaults:\n  sip: { server: x\n",
+        2,
+        &profile("mended.example"),
+        "mended.example",
+    );
+    refuses(
+        &site,
+        "profiles/site.yaml",
+        "defaults:\n  sip: { sever: x }\n",
+        2,
+        &profile("again.example"),
+        "again.example",
+    );
     refuses(
         &site,
         "profiles/site.yaml",
@@ -305,7 +323,14 @@ fn what_is_no_good_is_refused_by_file_and_line_and_the_last_good_version_stays()
     refuses(&site, name, "vendor: Acme\nfields: []\n", 2, VENDOR_YAML, "text/plain");
 
     let name = "provost.yaml";
-    refuses(&site, name, "\npublic: http://x/\n", 2, "public_url: http://mended.example/\n", "base = http://mended.example/");
+    refuses(
+        &site,
+        name,
+        "\npublic: http://x/\n",
+        2,
+        "public_url: http://mended.example/\n",
+        "base = http://mended.example/",
+    );
 }
 
 #[test]
@@ -327,7 +352,8 @@ fn a_setting_of_the_right_form_and_the_wrong_sense_is_refused_and_told_once() {
 fn a_broken_device_file_costs_no_other_device() {
     let site = start(plan());
     let mark = site.mark();
-    fs::write(site.path("profiles/devices/1.yaml"), "devices:\n  02:ac:de:00:00:01:\n    lines: [{ nmber: \"1\" }]\n").unwrap();
+    fs::write(site.path("profiles/devices/1.yaml"), "devices:\n  02:ac:de:00:00:01:\n    lines: [{ nmber: \"1\" }]\n")
+        .unwrap();
     site.refused(mark, "profiles/devices/1.yaml:3");
     shows(&site, "another device, while one is broken", &file(2), "password = other", || {
         fs::write(site.path("profiles/devices/2.yaml"), device(2, "other")).unwrap();
@@ -374,13 +400,19 @@ fn a_device_that_cannot_be_rendered_keeps_its_file_while_the_others_get_theirs()
 fn a_template_that_the_devices_refused_comes_in_when_the_devices_are_ready_for_it() {
     let site = start(plan());
     let mark = site.mark();
-    let wants_proxy = TEMPLATE.replace("{% for", "{% if phone.lines[0].number != '100' %}\nhost = {{ phone.sip.outbound_proxy | length }}\n{% endif %}\n{% for");
+    let wants_proxy = TEMPLATE.replace(
+        "{% for",
+        "{% if phone.lines[0].number != '100' %}\nhost = {{ phone.sip.outbound_proxy | length }}\n{% endif %}\n{% for",
+    );
     let wants_proxy = wants_proxy.replace("# template one", "# template two");
     rename_over(&site.path("templates/acme/device.cfg.j2"), &wants_proxy);
     site.refused(mark, "templates/acme/device.cfg.j2:6");
     assert!(site.get(&file(1)).says("# template one"));
     shows(&site, "the template with the devices", &file(1), "# template two", || {
-        rename_over(&site.path("profiles/site.yaml"), "defaults:\n  sip: { server: a.example, outbound_proxy: b.example }\n");
+        rename_over(
+            &site.path("profiles/site.yaml"),
+            "defaults:\n  sip: { server: a.example, outbound_proxy: b.example }\n",
+        );
     });
     assert!(site.get(&file(2)).says("host = 9"));
 }

@@ -80,7 +80,8 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
         let len = socket.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     };
-    let mut site = start(plan().file("assets/large.bin", vec![b'x'; LARGE]).environment("NOTIFY_SOCKET", path.to_str().unwrap()));
+    let mut site =
+        start(plan().file("assets/large.bin", vec![b'x'; LARGE]).environment("NOTIFY_SOCKET", path.to_str().unwrap()));
     let ready = hear();
     assert!(ready.contains("READY=1") && ready.contains("STATUS=3 devices, 1 vendors; HTTP 127.0.0.1:"), "{ready}");
     assert_eq!(site.get("acme-02acde000001.cfg").status, 200, "ready means ready");

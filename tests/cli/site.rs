@@ -57,9 +57,8 @@ pub(crate) fn plan() -> Plan {
         .file("plugins/acme/vendor.yaml", VENDOR_YAML)
         .file("templates/acme/device.cfg.j2", TEMPLATE)
         .file("profiles/site.yaml", defaults("one.example"));
-    (1..=3).fold(plan, |plan, number| {
-        plan.file(&format!("profiles/devices/{number}.yaml"), device(number, "secret-word"))
-    })
+    (1..=3)
+        .fold(plan, |plan, number| plan.file(&format!("profiles/devices/{number}.yaml"), device(number, "secret-word")))
 }
 
 /// A server to be, without any vendor.
@@ -126,6 +125,8 @@ impl Site {
     pub(crate) fn is_shut(&self) -> bool {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.connect(self.tftp).unwrap();
+        // A server that is there answers from another port, which is not heard here.
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         socket.send(b"\0\x01x\0octet\0").unwrap();
         // The kernel's own answer for a port that nobody has.
         let tftp = socket.recv(&mut [0; 16]).unwrap_err().kind() == ErrorKind::ConnectionRefused;
@@ -198,7 +199,8 @@ impl Site {
                 return began.elapsed();
             }
             if began.elapsed() > Duration::from_secs(8) {
-                let log: Vec<_> = self.log().into_iter().map(|line| line.text).filter(|text| !text.contains("\"fetch\"")).collect();
+                let log: Vec<_> =
+                    self.log().into_iter().map(|line| line.text).filter(|text| !text.contains("\"fetch\"")).collect();
                 panic!("{what}: not in service after 8 s; the answer is still {answer:?}\n{}", log.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -217,7 +219,9 @@ impl Site {
     /// Waits until a line of the log after `mark` refuses something at this place.
     pub(crate) fn refused(&self, mark: usize, place: &str) -> String {
         let line = self.wait_after(mark, &format!("refusal at {place}"), |line| {
-            line.field("message").as_str().is_some_and(|message| message.starts_with("refused: ") && message.contains(place))
+            line.field("message")
+                .as_str()
+                .is_some_and(|message| message.starts_with("refused: ") && message.contains(place))
         });
         line.field("message").as_str().unwrap().to_owned()
     }

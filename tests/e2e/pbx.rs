@@ -7,7 +7,7 @@ use std::{
     process::{Child, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -117,6 +117,8 @@ fn owns_5060(pid: u32) -> bool {
 /// A PBX that binds the wildcard and asks for no sharing of any kind.
 struct StandIn {
     stop: Arc<AtomicBool>,
+    /// SUBSCRIBEs that came to it.
+    subscribes: Arc<AtomicU32>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -130,10 +132,15 @@ impl StandIn {
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
+        let subscribes = Arc::new(AtomicU32::new(0));
+        let heard = Arc::clone(&subscribes);
         let thread = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while !told.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                if buffer.starts_with(b"SUBSCRIBE ") {
+                    heard.fetch_add(1, Ordering::Relaxed);
+                }
                 if buffer.starts_with(b"OPTIONS ") {
                     let answer = String::from_utf8(Message::read(&buffer[..length]).answer("200 OK")).unwrap();
                     let answer = answer.replace("Content-Length", &format!("Server: {PBX}\r\nContent-Length"));
@@ -141,7 +148,7 @@ impl StandIn {
                 }
             }
         });
-        StandIn { stop, thread: Some(thread) }
+        StandIn { stop, subscribes, thread: Some(thread) }
     }
 }
 
@@ -191,9 +198,13 @@ fn a_pbx_that_shares_its_port_with_nobody_may_start_last() {
     let lan = Lan::new(1);
     let server = plan(&lan).start().ready();
     is_told(&lan, &server);
-    let _pbx = StandIn::start(lan.server());
+    let pbx = StandIn::start(lan.server());
     calls_reach_the_pbx(&lan);
     is_told(&lan, &server);
+    // What the kernel does, and nobody can wish: a wildcard socket that has not set IP_MULTICAST_ALL to 0 is also given what comes for
+    // a group that another program has joined. So a PBX may hear SUBSCRIBEs, and has to be one that lets those to other hosts be.
+    calls_reach_the_pbx(&lan);
+    assert_eq!(pbx.subscribes.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn three_models_of_each_vendor_are_asked_for_everything_that_an_office_needs() {
         let has = |wanted: &&str| {
             outcome.fields.iter().any(|field| field == *wanted || field.starts_with(&format!("{wanted}.")))
         };
-        AN_OFFICE.iter().all(|wanted| has(&wanted)) && !outcome.files.contains_key("error")
+        AN_OFFICE.iter().all(has) && !outcome.files.contains_key("error")
     };
     for (vendor, _) in specs() {
         let models: BTreeSet<&str> = outcomes()

@@ -264,10 +264,15 @@ fn load(
 ) -> Loaded {
     let shown = found.shown();
     let refuse = |message: String| Loaded::refused(vec![Problem::new(shown.clone(), 0, message)]);
+    // A library that is the plugin by itself is named in front already.
+    let of_library = |path: &Path, error: &dyn std::fmt::Display| match found.vendor_yaml {
+        Some(_) => refuse(format!("{}: {error}", path.display())),
+        None => refuse(error.to_string()),
+    };
     let library = match found.library.as_deref().map(|path| (path, staging::read(path))) {
         None => None,
         Some((path, Ok(bytes))) => Some((path, bytes)),
-        Some((path, Err(error))) => return refuse(format!("{}: {error}", path.display())),
+        Some((path, Err(error))) => return of_library(path, &error),
     };
     let code = digest(&[
         library.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default(),
@@ -291,7 +296,7 @@ fn load(
         None => None,
         Some((path, bytes)) => match open(path, bytes, places, prober) {
             Ok(opened) => Some(opened),
-            Err((error, until)) => return refuse(format!("{}: {error}", path.display())).remembered(&code, None, until),
+            Err((error, until)) => return of_library(path, &error).remembered(&code, None, until),
         },
     };
     let vendor_yaml = match (&found.vendor_yaml, &opened) {
@@ -388,9 +393,9 @@ fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Problem {
             let message = error.without_snippet().to_string();
             let message = message.trim_start_matches("error: ");
             let message = message.split(" at line ").next().unwrap_or_default();
-            let message = message.strip_prefix(&format!("line {line} column ")).map_or(message, |rest| {
-                rest.split_once(": ").map_or(message, |(_, message)| message)
-            });
+            let message = message
+                .strip_prefix(&format!("line {line} column "))
+                .map_or(message, |rest| rest.split_once(": ").map_or(message, |(_, message)| message));
             Problem::new(shown, line, message)
         }
     }

@@ -66,7 +66,8 @@ pub fn try_devices(
     before: &BTreeMap<MacAddr, Trouble>,
     time: Option<Duration>,
 ) -> BTreeMap<MacAddr, Trouble> {
-    let devices: Vec<_> = world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
+    let devices: Vec<_> =
+        world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
     let until = time.map(|time| Instant::now() + time);
     // Even strides, so that a trial that is cut short has seen something of everything. 7919 is prime, so that every device comes up
     // once unless their number is a multiple of it; then one more device would not be.
@@ -152,7 +153,8 @@ pub fn again(
         };
         let mut worse: Vec<Trouble> = Vec::new();
         failed.retain(|mac, trouble| {
-            let better = world.fleet.device(*mac).is_some_and(|device| before.try_device(device, Some(trouble)).is_ok());
+            let better =
+                world.fleet.device(*mac).is_some_and(|device| before.try_device(device, Some(trouble)).is_ok());
             if better {
                 worse.push(trouble.clone());
             }
@@ -247,9 +249,10 @@ impl Reload {
                 tracing::error!("looking at the disk was cut short; everything stays as it is");
                 continue;
             };
-            let devices = world.fleet.len();
-            if asked || changes(&current, &world) {
-                self.dispatch.replace(world);
+            let (devices, changed) = (world.fleet.len(), asked || changes(&current, &world));
+            // Also where it answers as before: it remembers what was refused, and why.
+            self.dispatch.replace(world);
+            if changed {
                 tracing::info!(
                     devices,
                     refused = findings.len(),
@@ -298,9 +301,8 @@ impl Reload {
                 (Settings { pnp: doors.0, http: doors.1, tftp: doors.2, ..settings }, findings)
             }
             Err(error) => {
-                let refused = |wrong: crate::settings::Wrong| {
-                    finding(Severity::Error, wrong.line, wrong.column, wrong.message)
-                };
+                let refused =
+                    |wrong: crate::settings::Wrong| finding(Severity::Error, wrong.line, wrong.column, wrong.message);
                 (current.clone(), error.problems.into_iter().map(refused).collect())
             }
         }
@@ -318,8 +320,9 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 }
 
 fn needs_restart(old: &Settings, new: &Settings) -> bool {
-    let doors =
-        |settings: &Settings| serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default();
+    let doors = |settings: &Settings| {
+        serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default()
+    };
     doors(old) != doors(new)
 }
 
@@ -384,7 +387,8 @@ impl Eyes {
             let parents = view.points.iter().filter_map(|point| point.parent()).chain(view.libraries.as_deref());
             let parents: BTreeSet<&Path> = parents.filter(|path| path.is_dir() && !view.is_in_tree(path)).collect();
             let parents = parents.into_iter().map(|path| (path, RecursiveMode::NonRecursive));
-            let trees = view.trees.iter().filter(|tree| !tree.ancestors().skip(1).any(|above| view.trees.contains(above)));
+            let trees =
+                view.trees.iter().filter(|tree| !tree.ancestors().skip(1).any(|above| view.trees.contains(above)));
             let trees = trees.map(|path| (path.as_path(), RecursiveMode::Recursive));
             for (path, mode) in parents.chain(trees) {
                 if let Err(error) = watcher.watch(path, mode) {
@@ -424,7 +428,8 @@ const DEPTH: usize = 16;
 impl View {
     fn of(settings: &Settings) -> View {
         let mut view = View::default();
-        for root in [&settings.profiles, &settings.templates, &settings.overrides].into_iter().chain(&settings.plugins) {
+        for root in [&settings.profiles, &settings.templates, &settings.overrides].into_iter().chain(&settings.plugins)
+        {
             view.tree(root);
             // What holds it may be replaced as a whole.
             if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -440,7 +445,9 @@ impl View {
 
     fn shows(&self, path: &Path) -> bool {
         let is_library = || path.as_os_str().to_string_lossy().ends_with(std::env::consts::DLL_SUFFIX);
-        self.points.contains(path) || self.is_in_tree(path) || path.parent() == self.libraries.as_deref() && is_library()
+        self.points.contains(path)
+            || self.is_in_tree(path)
+            || path.parent() == self.libraries.as_deref() && is_library()
     }
 
     fn is_in_tree(&self, path: &Path) -> bool {

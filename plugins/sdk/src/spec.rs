@@ -399,7 +399,8 @@ fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far:
 
 fn find_model<'a>(models: &'a BTreeMap<String, Model>, designation: &str) -> Option<(&'a str, &'a Model)> {
     let exact = models.iter().find(|(name, model)| {
-        name.eq_ignore_ascii_case(designation) || model.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(designation))
+        name.eq_ignore_ascii_case(designation)
+            || model.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(designation))
     });
     let pattern = || {
         models
