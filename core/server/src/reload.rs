@@ -320,8 +320,10 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 }
 
 fn needs_restart(old: &Settings, new: &Settings) -> bool {
+    // A door that could not be opened stands as closed in the old settings; nobody changed that in the file.
+    let http = |settings: &Settings| crate::settings::HttpFile { enabled: true, ..settings.http.clone() };
     let doors = |settings: &Settings| {
-        serde_json::to_string(&(&settings.pnp, &settings.http, &settings.tftp)).unwrap_or_default()
+        serde_json::to_string(&(&settings.pnp, http(settings), &settings.tftp)).unwrap_or_default()
     };
     doors(old) != doors(new)
 }

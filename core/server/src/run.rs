@@ -62,10 +62,18 @@ pub enum RunError {
 
 /// Serves until told to stop.
 pub async fn run(start: Start) -> Result<(), RunError> {
-    let settings = Arc::clone(&start.world.settings);
-    let dispatch = Dispatch::new(start.world);
+    let mut world = start.world;
     let stop = start.stop;
     raise_descriptors();
+    let listener = if world.settings.http.enabled { listen_http(&world.settings) } else { None };
+    if world.settings.http.enabled && listener.is_none() {
+        // So that phones are told a URL behind which there is somebody.
+        let mut settings = Settings::clone(&world.settings);
+        settings.http.enabled = false;
+        world.settings = Arc::new(settings);
+    }
+    let settings = Arc::clone(&world.settings);
+    let dispatch = Dispatch::new(world);
     for finding in &start.findings {
         match finding.severity {
             crate::world::Severity::Error => {
@@ -87,8 +95,8 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     } else {
         None
     };
-    if settings.http.enabled {
-        open_http(&settings, &dispatch, &stop, &mut tasks, &mut doors);
+    if let Some(listener) = listener {
+        open_http(listener, &settings, &dispatch, &stop, &mut tasks, &mut doors);
     }
     let tftp =
         if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &mut doors).await } else { None };
@@ -198,38 +206,47 @@ fn open_pnp(
     }
 }
 
+fn listen_http(settings: &Settings) -> Option<std::net::TcpListener> {
+    let socket = settings.http_socket();
+    let error = match http::listen(socket) {
+        Ok(listener) => return Some(listener),
+        Err(error) => error,
+    };
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{} Stop that, or set http.port to another (`--http 0.0.0.0:8090`)", tcp_owner(socket.port()))
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Ports below 1024 need CAP_NET_BIND_SERVICE (run as root, or `setcap cap_net_bind_service+ep` on the program)".into()
+        }
+        _ => "Look at http.address and http.port".into(),
+    };
+    tracing::error!(
+        "no files over HTTP: cannot listen on {socket}: {error}. {why}. Until then phones are told tftp:// URLs"
+    );
+    None
+}
+
 fn open_http(
+    listener: std::net::TcpListener,
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
     stop: &watch::Receiver<bool>,
     tasks: &mut tokio::task::JoinSet<()>,
     doors: &mut Vec<String>,
 ) {
-    let socket = settings.http_socket();
     let limits = HttpLimits {
         connections: settings.http.connections,
         connections_per_peer: settings.http.connections_per_peer,
         ..HttpLimits::default()
     };
-    match http::listen(socket) {
-        Ok(listener) => {
-            doors.push(format!("HTTP {socket}"));
-            let (dispatch, stop) = (Arc::clone(dispatch), stop.clone());
-            tasks.spawn(async move {
-                if let Err(error) = http::serve(listener, dispatch, limits, stop).await {
-                    tracing::error!(%error, "the HTTP door closed");
-                }
-            });
+    doors.push(format!("HTTP {}", settings.http_socket()));
+    let (dispatch, stop) = (Arc::clone(dispatch), stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = http::serve(listener, dispatch, limits, stop).await {
+            tracing::error!(%error, "the HTTP door closed");
         }
-        Err(error) => {
-            let why = match error.kind() {
-                io::ErrorKind::AddrInUse => format!("{} Stop that, or set http.port to another (`--http 0.0.0.0:8090`)", tcp_owner(socket.port())),
-                io::ErrorKind::PermissionDenied => "Ports below 1024 need CAP_NET_BIND_SERVICE (run as root, or `setcap cap_net_bind_service+ep` on the program)".into(),
-                _ => "Look at http.address and http.port".into(),
-            };
-            tracing::error!("no files over HTTP: cannot listen on {socket}: {error}. {why}");
-        }
-    }
+    });
 }
 
 async fn open_tftp(

@@ -293,7 +293,7 @@ impl World {
             Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(Some(mac), error))?),
             None => None,
         };
-        let mut why = format!("{} has no such file for this model with these options", plugin.spec.vendor);
+        let why = format!("{} has no such file for this model with these options", plugin.spec.vendor);
         for route in routes.iter().filter(own) {
             let file = &plugin.spec.files[route.file];
             let resolved = match (file.kind, &resolved) {
@@ -308,10 +308,10 @@ impl World {
                 }
                 (_, Some(resolved)) => resolved.clone(),
                 (_, None) => {
-                    why = format!(
+                    // Not on to a looser name: what the phone means by this one is settled.
+                    return Err(NotLocated::Unknown(format!(
                         "\"{path}\" is a phone's own file, but neither the name nor the asker tells which phone's"
-                    );
-                    continue;
+                    )));
                 }
             };
             if offers(file, &resolved.phone) {
