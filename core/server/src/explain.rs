@@ -235,7 +235,10 @@ impl Explanation {
             .origins
             .iter()
             .filter_map(|(field, origin)| {
-                let value = lookup(&phone, &field)?;
+                // A raw parameter may be a password under the vendor's own name for it: the place is told, the value is not.
+                let raw = field.strip_prefix("vendor.").is_some_and(|rest| rest.starts_with(&resolved.phone.vendor));
+                let masked = Value::from("•••");
+                let value = if raw { &masked } else { lookup(&phone, &field)? };
                 (!value.is_null()).then(|| Valued { value: value.clone(), origin: origin.to_string(), field })
             })
             .collect();
