@@ -12,10 +12,12 @@ use provost_host::InService;
 use provost_plugin::{
     Phone, Secret,
     model::{FunctionKey, Line},
-    spec::Escape,
 };
 
-use crate::{bench, readers};
+use crate::{
+    bench,
+    readers::{Settings, Shape},
+};
 
 const MARKER: &str = "Marker0815";
 
@@ -124,23 +126,18 @@ const VALUES: &[&str] = &[
     "\\",
 ];
 
-/// Whether the format has no way to carry this value, so that refusing it is right. Anything else must get through.
-fn may_refuse(escape: Escape, value: &str) -> bool {
-    let control =
-        |character: char| character.is_control() && !(escape == Escape::Xml && matches!(character, '\t' | '\n' | '\r'));
+/// Whether a file of this shape has no way to carry this value, so that refusing it is right. Anything else must get through.
+fn may_refuse(shape: Shape, value: &str) -> bool {
+    // The binary file is made of the XML.
+    let is_xml = matches!(shape, Shape::Xml | Shape::Binary);
+    let control = |character: char| character.is_control() && !(is_xml && matches!(character, '\t' | '\n' | '\r'));
     let nowhere = |character: char| matches!(character, '\u{fdd0}' | '\u{fffe}' | '\u{ffff}');
     value.chars().any(|character| control(character) || nowhere(character))
-        || match escape {
-            Escape::Line => value != value.trim() || value.contains(['\u{2028}', '\u{2029}']),
-            Escape::Quoted => value.contains(['"', '\u{2028}', '\u{2029}']),
-            Escape::Xml | Escape::Percent => false,
+        || match shape {
+            Shape::Lines => value != value.trim() || value.contains(['\u{2028}', '\u{2029}']),
+            Shape::Quoted => value.contains(['"', '\u{2028}', '\u{2029}']),
+            Shape::Xml | Shape::Binary => false,
         }
-}
-
-/// The escaping of a file; what a library writes without a template, it makes of XML.
-fn escape(plugin: &InService, file: usize) -> Escape {
-    let template = plugin.spec.files[file].template.as_deref();
-    template.and_then(|template| plugin.spec.format_of(template)).map_or(Escape::Xml, |format| format.escape)
 }
 
 /// Puts the value into the field of this phone and compares all of its own files. How many of them hold the field.
@@ -155,14 +152,15 @@ fn hold(plugin: &InService, phone: &Phone, field: &Field, value: &str) -> Result
     for (file, name) in bench::own_files(plugin, phone) {
         let at = format!("{} {} {name}, {}", plugin.id, phone.model.as_deref().unwrap_or("?"), field.name);
         let before = plugin.render(file, &marked).map_err(|error| format!("{at}: {error}"))?;
-        let before = readers::read(plugin, file, &before.body).map_err(|error| format!("{at}: {error}"))?;
+        let shape = Shape::of(&before.body);
+        let before = shape.read(&before.body).map_err(|error| format!("{at}: {error}"))?;
         let holds = before.iter().any(|(_, text)| text.contains(MARKER));
         holding += usize::from(holds);
         let after = match plugin.render(file, &tried) {
             Ok(after) => after,
             Err(error) => {
                 let error = error.to_string();
-                if !may_refuse(escape(plugin, file), value) {
+                if !may_refuse(shape, value) {
                     return Err(format!("{at}: a value that the format can carry is refused: {error}"));
                 }
                 // A value that could stand in any message proves nothing.
@@ -175,8 +173,8 @@ fn hold(plugin: &InService, phone: &Phone, field: &Field, value: &str) -> Result
                 continue;
             }
         };
-        let after = readers::read(plugin, file, &after.body).map_err(|error| format!("{at}: {error}"))?;
-        let names = |settings: &readers::Settings| settings.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let after = shape.read(&after.body).map_err(|error| format!("{at}: {error}"))?;
+        let names = |settings: &Settings| settings.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         if names(&before) != names(&after) {
             return Err(format!("{at}: other settings than before"));
         }

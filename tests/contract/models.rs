@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use provost_host::InService;
 use provost_plugin::Phone;
 
-use crate::{bench, readers};
+use crate::{bench, readers::Shape};
 
 /// Renders all that a phone may fetch, twice, and reads it as a phone would.
 fn try_all(plugin: &InService, phone: &Phone, whose: &str) -> BTreeSet<usize> {
@@ -16,7 +16,7 @@ fn try_all(plugin: &InService, phone: &Phone, whose: &str) -> BTreeSet<usize> {
         let once = render();
         assert!(once == render(), "{whose} is not the same each time");
         assert!(!once.content_type.is_empty(), "{whose} has no content type");
-        readers::read(plugin, file, &once.body).unwrap_or_else(|error| panic!("{whose} cannot be read back: {error}"));
+        Shape::of(&once.body).read(&once.body).unwrap_or_else(|error| panic!("{whose} cannot be read back: {error}"));
         rendered.insert(file);
     }
     rendered

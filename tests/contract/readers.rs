@@ -1,25 +1,43 @@
 //! Files read as a phone reads them. None of this shares code with what wrote them.
 
-use provost_host::InService;
-use provost_plugin::{MacAddr, spec::Escape};
+use provost_plugin::MacAddr;
 
 /// Settings in the order of the file: name, value.
 pub(crate) type Settings = Vec<(String, String)>;
 
-/// Reads a file of this plugin by its format; whatever is no setting of that format is an error.
-pub(crate) fn read(plugin: &InService, file: usize, body: &[u8]) -> Result<Settings, String> {
-    let spec = &plugin.spec;
-    let Some(template) = &spec.files[file].template else {
-        // The one format that is no text so far. Another one wants a reader of its own here.
-        return binary(body).map(|(_, settings)| settings);
-    };
-    let format = spec.format_of(template).ok_or("a template of no format")?;
-    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    match format.escape {
-        Escape::Xml => xml(text),
-        Escape::Quoted => quoted(text),
-        Escape::Line => lines(text),
-        Escape::Percent => Err("no file of a plugin is written in this way, so there is no reader for it".into()),
+/// What a file is to whoever reads it. Seen in the file itself and not in `vendor.yaml`: what is declared there may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Xml,
+    /// `NAME="value"`
+    Quoted,
+    /// `name = value`
+    Lines,
+    /// The one format that is no text so far.
+    Binary,
+}
+
+impl Shape {
+    /// Of a file without hostile values in it.
+    pub(crate) fn of(body: &[u8]) -> Shape {
+        let text = std::str::from_utf8(body).ok().filter(|text| !text.contains('\0'));
+        match text {
+            None => Shape::Binary,
+            Some(text) if text.trim_start().starts_with('<') => Shape::Xml,
+            Some(text) if quoted(text).is_ok_and(|settings| !settings.is_empty()) => Shape::Quoted,
+            Some(_) => Shape::Lines,
+        }
+    }
+
+    /// Whatever is no setting of that shape is an error.
+    pub(crate) fn read(self, body: &[u8]) -> Result<Settings, String> {
+        let text = || std::str::from_utf8(body).map_err(|error| error.to_string());
+        match self {
+            Shape::Xml => xml(text()?),
+            Shape::Quoted => quoted(text()?),
+            Shape::Lines => lines(text()?),
+            Shape::Binary => binary(body).map(|(_, settings)| settings),
+        }
     }
 }
 

@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_panic_can_be_pardoned_and_an_early_end_is_no_surprise() {
-        let mut server = stand_in("echo panicked at >&2; kill -9 $$").pardon_panics().start();
+        let mut server = stand_in("trap '' TERM; echo panicked at >&2; kill -9 $$").pardon_panics().start();
         server.wait_for("panic", |line| line.text == "panicked at");
         assert_eq!(server.stop().signal(), Some(9));
     }

@@ -409,7 +409,9 @@ pub fn in_words(error: &CallError, file: &FileSpec, resolved: &Resolved) -> Stri
     let phone = &resolved.phone;
     let whose = phone.mac.map_or_else(|| "a file for many phones".into(), |mac| mac.to_string());
     let model = phone.model.as_deref().unwrap_or("of unknown model");
-    format!("cannot render \"{}\" for {whose} ({} {model}): {error}", file.name, phone.vendor)
+    let name = file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities);
+    let name = name.unwrap_or_else(|| file.name.to_string());
+    format!("cannot render \"{name}\" for {whose} ({} {model}): {error}", phone.vendor)
 }
 
 /// Strong and the same after a restart: half a SHA-256 of the body.
