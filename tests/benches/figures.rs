@@ -62,7 +62,7 @@ impl Figures {
             scale,
             command,
             began: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-            load: fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
+            load: load_average(),
             figures: Vec::new(),
             notes: Vec::new(),
             peers: Vec::new(),
@@ -115,7 +115,7 @@ impl Figures {
         for (name, value) in machine() {
             table.push_str(&format!("* {name}: {value}\n"));
         }
-        table.push_str(&format!("* load before: {}\n* peers: {}\n\n", self.load, self.peers.join(", ")));
+        table.push_str(&format!("* load average of one minute: {} before, {} after\n* peers: {}\n\n", self.load, load_average(), self.peers.join(", ")));
         table.push_str("| what | unit | provost | peer | ratio |\n|---|---|---:|---:|---:|\n");
         for figure in &self.figures {
             table.push_str(&row(figure));
@@ -157,7 +157,7 @@ impl Figures {
             "quick": self.scale.quick,
             "repetitions": self.scale.repetitions,
             "machine": machine,
-            "load_before": self.load,
+            "load_average": { "before": self.load, "after": load_average() },
             "peers": self.peers,
             "figures": figures,
             "notes": self.notes,
@@ -218,6 +218,12 @@ fn machine() -> Vec<(&'static str, String)> {
         ("memory", format!("{} MiB", memory / 1024)),
         ("compiler", format!("{}, release profile", said("rustc", &["--version"]))),
     ]
+}
+
+/// Of the last minute. What others do on the machine while it is measured shows here.
+fn load_average() -> String {
+    let averages = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// The first line that a program prints.

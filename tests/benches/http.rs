@@ -88,7 +88,7 @@ fn load(site: &Site, wrk: &Path, server: &Running, manner: &str, scale: Scale) -
     };
     run(1);
     let before = server.processor_time();
-    let done = run(scale.pick(3, 1));
+    let done = run(scale.pick(2, 1));
     let processor = server.processor_time() - before;
     let number = |name: &str| done[name].as_f64().unwrap_or_else(|| panic!("wrk said nothing of {name}: {done}"));
     assert_eq!(number("failures"), 0.0, "requests failed: {done}");

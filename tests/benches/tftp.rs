@@ -98,7 +98,7 @@ fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: us
     };
     run(Duration::from_millis(300));
     let before = server.processor_time();
-    let (transfers, seconds, again) = run(Duration::from_millis(scale.pick(1500, 700)));
+    let (transfers, seconds, again) = run(Duration::from_millis(scale.pick(1000, 500)));
     let processor = server.processor_time() - before;
     Load { rate: transfers as f64 / seconds, processor: processor.as_secs_f64() * 1e6 / transfers as f64, again }
 }

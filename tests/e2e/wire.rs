@@ -148,9 +148,13 @@ impl Handset {
     /// The next datagram, and where it came from.
     pub(crate) fn hear(&self) -> (Message, SocketAddrV4) {
         let mut buffer = [0; 65536];
-        match self.socket.recv_from(&mut buffer) {
-            Ok((length, std::net::SocketAddr::V4(from))) => (Message::read(&buffer[..length]), from),
-            other => panic!("{} heard nothing: {other:?}", self.address),
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, std::net::SocketAddr::V4(from))) => return (Message::read(&buffer[..length]), from),
+                // A receive with a time limit is not taken up again by the system after a signal.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                other => panic!("{} heard nothing: {other:?}", self.address),
+            }
         }
     }
 
