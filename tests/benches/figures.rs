@@ -115,7 +115,12 @@ impl Figures {
         for (name, value) in machine() {
             table.push_str(&format!("* {name}: {value}\n"));
         }
-        table.push_str(&format!("* load average of one minute: {} before, {} after\n* peers: {}\n\n", self.load, load_average(), self.peers.join(", ")));
+        table.push_str(&format!(
+            "* load average of one minute: {} before, {} after\n* peers: {}\n\n",
+            self.load,
+            load_average(),
+            self.peers.join(", ")
+        ));
         table.push_str("| what | unit | provost | peer | ratio |\n|---|---|---:|---:|---:|\n");
         for figure in &self.figures {
             table.push_str(&row(figure));
