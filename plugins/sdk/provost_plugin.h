@@ -63,10 +63,10 @@ typedef struct provost_host {
     size_t size;
     /* To be passed to `render`. */
     void *context;
-    /* Renders a template of this vendor.
-     *   request  {"template": "device.cfg.j2", "variables": {"phone": {...}, "file": {"name": "...", "kind": "device"}, ...}}
-     *            `variables` is everything that the template sees. `template` is relative to the vendor's own templates; overrides of
-     *            the site come first.
+    /* Renders a template of this vendor for the phone and the file that `call` asks for; only while it asks for a file.
+     *   request  {"template": "device.cfg.j2", "variables": {...}}
+     *            `variables` is what the template sees beside `phone` and `file`. `template` is relative to the vendor's own templates;
+     *            overrides of the site come first.
      *   reply    PROVOST_OK: the text itself, not JSON; left-out lines and line ends are done.
      *            PROVOST_FAILED: {"template": "file", "line": 3, "message": "..."}
      * The reply is the host's: give it back to `free` below. */
@@ -106,7 +106,8 @@ typedef struct provost_plugin {
      *   {"verb": "render", "file": 0, "name": "{mac}.cfg", "template": "device.cfg.j2", "phone": {...}}
      *     `file` counts the entries of `files` in vendor.yaml from 0, `name` and `template` (may be null) are that entry's; `phone` is
      *     the resolved phone, passwords included, as templates see it
-     *     reply  {"content_type": "text/plain", "text": "..."}, or for what is not UTF-8 "bytes": [80, 114, ...] in place of "text"
+     *     reply  {"variables": {...}}: the host is to render the file's own template, which sees these beside `phone` and `file`; or
+     *            {"content_type": "text/plain", "text": "..."}, or for what is not UTF-8 "bytes": [80, 114, ...] in place of "text"
      *
      *   {"verb": "complaints", "phone": {...}}
      *     reply  [{"field": "keys.12.kind", "reason": "..."}, ...], what the model cannot do

@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use provost_tests::Host;
+use provost_tests::{Host, receive};
 
 use crate::{
     Scale,
@@ -148,7 +148,7 @@ fn run(socket: &UdpSocket, subscribes: &[(String, Vec<u8>)], at_once: usize) -> 
             begun.push((Instant::now(), Instant::now()));
             send(begun.len() - 1);
         }
-        match socket.recv_from(&mut datagram) {
+        match receive(&socket, &mut datagram) {
             Ok((length, from)) => {
                 let message = std::str::from_utf8(&datagram[..length]).expect("SIP is text");
                 if message.starts_with("NOTIFY ") {

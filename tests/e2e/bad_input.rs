@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use provost_tests::{Host, Lan, Plan, Server};
+use provost_tests::{Host, Lan, Plan, Server, receive};
 
 use crate::wire::{Captured, Handset, Message, notified, subscribe};
 
@@ -444,7 +444,7 @@ fn request(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
 fn ask(socket: &UdpSocket, server: Ipv4Addr, packet: &[u8]) -> Option<(u8, u16, String)> {
     let mut buffer = [0; 2048];
     socket.send_to(packet, (server, 69)).unwrap();
-    match socket.recv_from(&mut buffer) {
+    match receive(socket, &mut buffer) {
         Ok((length, from)) => {
             assert_eq!(from.ip(), server);
             let text = String::from_utf8_lossy(&buffer[4..length]).trim_end_matches('\0').to_owned();
@@ -548,7 +548,7 @@ fn tftp_packets_that_are_no_request_get_no_file() {
         for (socket, packet) in sockets.iter().zip(&packets) {
             socket.set_nonblocking(true).unwrap();
             let mut buffer = [0; 2048];
-            if let Ok(length) = socket.recv(&mut buffer) {
+            if let Ok((length, _)) = receive(socket, &mut buffer) {
                 let shown = String::from_utf8_lossy(&packet[..packet.len().min(60)]).into_owned();
                 assert_eq!(&buffer[..2], [0, 5], "{shown:?}: {}", String::from_utf8_lossy(&buffer[..length]));
             }
@@ -575,7 +575,8 @@ fn an_http_port_that_is_taken_is_told_with_its_owner_and_the_rest_serves() {
     refusal(&server, ["no files over HTTP", "http.port"]);
     let captured = Captured::one(PHONE);
     let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 0);
-    handset.boot(&subscribe(&captured, &handset));
+    let (url, _) = handset.boot(&subscribe(&captured, &handset));
+    assert!(url.starts_with(&format!("tftp://{}/", lan.server().address())), "a URL of the door that is open: {url}");
     notified(&server, &handset, "notified");
     let socket = lan.phone(0).udp((lan.phone(0).address(), 0));
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use provost_tests::{Host, Lan, Plan, Seat, Server, tools};
+use provost_tests::{Host, Lan, Plan, Seat, Server, receive, tools};
 
 use crate::wire::{Captured, Handset, decided, notified, subscribe};
 
@@ -46,7 +46,7 @@ fn tftp(host: &Host, address: Ipv4Addr, server: Ipv4Addr, name: &str) -> Vec<u8>
     let mut buffer = [0; 1024];
     for block in 1.. {
         let (length, from) =
-            socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("no {name} from {server}: {error}"));
+            receive(&socket, &mut buffer).unwrap_or_else(|error| panic!("no {name} from {server}: {error}"));
         assert_eq!(from.ip(), server);
         let [high, low] = u16::to_be_bytes(block);
         assert_eq!(&buffer[..4], [0, 3, high, low], "{}", String::from_utf8_lossy(&buffer[..length]));

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use provost_tests::{Host, Lan, Plan, Server, tools};
+use provost_tests::{Host, Lan, Plan, Server, receive, tools};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wire::{Captured, Handset, Message, notified, subscribe};
@@ -239,7 +239,7 @@ fn a_udp_socket_beside_a_pbx_that_does_not_share_is_refused_in_plain_words_and_f
     let tftp = lan.phone(0).udp((lan.phone(0).address(), 0));
     tftp.send_to(format!("\0\x01cfg{mac}.xml\0octet\0").as_bytes(), (lan.server().address(), 69)).unwrap();
     let mut block = [0; 600];
-    let (length, _) = tftp.recv_from(&mut block).unwrap();
+    let (length, _) = receive(&tftp, &mut block).unwrap();
     assert_eq!(&block[..4], [0, 3, 0, 1], "{}", String::from_utf8_lossy(&block[..length]));
     calls_reach_the_pbx(&lan);
     drop(pbx);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use provost_plugin::MacAddr;
-use provost_tests::{Line, Namespace, Server, repository};
+use provost_tests::{Line, Namespace, Server, receive, repository};
 
 pub(crate) const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 1, 75), 5060);
 
@@ -148,13 +148,9 @@ impl Handset {
     /// The next datagram, and where it came from.
     pub(crate) fn hear(&self) -> (Message, SocketAddrV4) {
         let mut buffer = [0; 65536];
-        loop {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, std::net::SocketAddr::V4(from))) => return (Message::read(&buffer[..length]), from),
-                // A receive with a time limit is not taken up again by the system after a signal.
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                other => panic!("{} heard nothing: {other:?}", self.address),
-            }
+        match receive(&self.socket, &mut buffer) {
+            Ok((length, std::net::SocketAddr::V4(from))) => (Message::read(&buffer[..length]), from),
+            other => panic!("{} heard nothing: {other:?}", self.address),
         }
     }
 
@@ -162,7 +158,12 @@ impl Handset {
     pub(crate) fn hear_within(&self, time: Duration) -> Option<(Message, SocketAddrV4)> {
         let before = self.socket.read_timeout().unwrap();
         self.socket.set_read_timeout(Some(time)).unwrap();
-        let waits = self.socket.peek(&mut [0; 1]).is_ok();
+        let waits = loop {
+            match self.socket.peek(&mut [0; 1]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                waits => break waits.is_ok(),
+            }
+        };
         self.socket.set_read_timeout(before).unwrap();
         waits.then(|| self.hear())
     }
@@ -192,7 +193,7 @@ impl Handset {
     pub(crate) fn assert_silent(&self, whose: &str) {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 65536];
-        match self.socket.recv_from(&mut buffer) {
+        match receive(&self.socket, &mut buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.set_nonblocking(false).unwrap(),
             Ok((length, from)) => panic!(
                 "{whose}: {} heard this of {from}:\n{}",

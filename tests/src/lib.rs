@@ -24,7 +24,11 @@ mod server;
 pub mod tools;
 mod vendors;
 
-use std::path::PathBuf;
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    path::PathBuf,
+};
 
 pub use built::{Built, built};
 pub use capture::Capture;
@@ -37,4 +41,14 @@ pub use vendors::{inventory, specs};
 pub fn repository() -> PathBuf {
     let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// The next datagram. A receive with a time limit is not taken up again by the system after a signal (signal(7)), so it is here.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            ended => return ended,
+        }
+    }
 }

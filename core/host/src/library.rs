@@ -7,10 +7,9 @@ use std::{ffi::c_void, panic::AssertUnwindSafe, path::Path, ptr, sync::Arc};
 
 use libloading::{Library, Symbol};
 use provost_plugin::{
-    Render, TemplateFailure,
+    Render, TemplateFailure, Variables,
     abi::{self, Buffer, Description, HostTable, PluginTable, Slice},
 };
-use serde_json::Value;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -211,7 +210,7 @@ fn render_request(templates: &dyn Render, request: &[u8]) -> Result<String, Temp
     #[derive(serde::Deserialize)]
     struct Wanted {
         template: String,
-        variables: Value,
+        variables: Variables,
     }
     let wanted: Wanted = serde_json::from_slice(request).map_err(|error| TemplateFailure {
         template: String::new(),

@@ -5,6 +5,7 @@
 //! a hopeless one costs nothing more.
 
 use std::{
+    borrow::Cow,
     fmt,
     panic::AssertUnwindSafe,
     path::PathBuf,
@@ -18,8 +19,11 @@ use std::{
 };
 
 use provost_plugin::{
-    Announced, Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Secret, Spec, abi, announce_by_data,
-    complaints_by_data, spec::FileSpec, templates::Templates,
+    Announced, Complaint, Phone, PluginError, Render, RenderedFile, Secret, Spec, TemplateFailure, Variables,
+    abi::{self, Rendered},
+    announce_by_data, complaints_by_data,
+    spec::FileSpec,
+    templates::Templates,
 };
 
 use crate::library::{Instance, Reply};
@@ -73,12 +77,13 @@ enum Code {
     Library(Arc<Workers>),
 }
 
-/// The trait's defaults over a spec, for vendors that are data alone.
-struct ByData<'a>(&'a Spec);
+/// Beside a question that asks for no file there is nothing to render.
+struct NoFile;
 
-impl Plugin for ByData<'_> {
-    fn spec(&self) -> &Spec {
-        self.0
+impl Render for NoFile {
+    fn render(&self, template: &str, _: &Variables) -> Result<String, TemplateFailure> {
+        let message = "a template can be rendered only while a file is".into();
+        Err(TemplateFailure { template: template.to_owned(), line: 0, message })
     }
 }
 
@@ -114,34 +119,36 @@ impl InService {
     pub fn announce(&self, announced: &Announced) -> Result<String, CallError> {
         match &self.code {
             Code::Data => Ok(announce_by_data(&self.spec, announced)?),
-            Code::Library(workers) => match workers.ask(abi::Request::Announce(announced.clone()), &self.templates)? {
-                Some(bytes) => Ok(read::<abi::Url>(&bytes)?.url),
-                None => Ok(announce_by_data(&self.spec, announced)?),
-            },
+            Code::Library(workers) => {
+                match workers.ask(&abi::Request::Announce(Cow::Borrowed(announced)), Arc::new(NoFile))? {
+                    Some(bytes) => Ok(read::<abi::Url>(&bytes)?.url),
+                    None => Ok(announce_by_data(&self.spec, announced)?),
+                }
+            }
         }
     }
 
     /// The bytes of the `index`-th file of the spec. Blocks while a library answers, up to the deadline.
     pub fn render(&self, index: usize, phone: &Phone) -> Result<RenderedFile, CallError> {
         let file: &FileSpec = &self.spec.files[index];
-        let by_data = || Ok(ByData(&self.spec).render(file, phone, &*self.templates)?);
-        match &self.code {
-            Code::Data => by_data(),
-            Code::Library(workers) => {
-                let request = abi::Request::Render {
-                    file: index,
-                    name: file.name.to_string(),
-                    template: file.template.clone(),
-                    phone: phone.clone(),
-                };
-                match workers.ask(request, &self.templates)? {
-                    Some(bytes) => read::<abi::Rendered>(&bytes)?
-                        .into_file()
-                        .ok_or_else(|| CallError::Nonsense("a rendered file with neither text nor bytes".into())),
-                    None => by_data(),
-                }
-            }
-        }
+        let bound = Arc::new(self.templates.bind(file, phone));
+        let Code::Library(workers) = &self.code else {
+            return Ok(bound.finish(&Variables::new())?);
+        };
+        let request = abi::Request::Render {
+            file: index,
+            name: file.name.to_string(),
+            template: file.template.clone(),
+            phone: Cow::Borrowed(phone),
+        };
+        let Some(bytes) = workers.ask(&request, Arc::clone(&bound) as Arc<dyn Render + Send + Sync>)? else {
+            return Ok(bound.finish(&Variables::new())?);
+        };
+        Ok(match read(&bytes)? {
+            Rendered::ByTemplate { variables } => bound.finish(&variables)?,
+            Rendered::Text { content_type, text } => RenderedFile { body: text.into_bytes(), content_type },
+            Rendered::Bytes { content_type, bytes } => RenderedFile { body: bytes, content_type },
+        })
     }
 
     /// What `phone` asks for in vain.
@@ -149,7 +156,7 @@ impl InService {
         match &self.code {
             Code::Data => Ok(complaints_by_data(&self.spec, phone)),
             Code::Library(workers) => {
-                match workers.ask(abi::Request::Complaints { phone: phone.clone() }, &self.templates)? {
+                match workers.ask(&abi::Request::Complaints { phone: Cow::Borrowed(phone) }, Arc::new(NoFile))? {
                     Some(bytes) => read(&bytes),
                     None => Ok(complaints_by_data(&self.spec, phone)),
                 }
@@ -209,23 +216,25 @@ impl Workers {
     }
 
     /// The answer, or nothing where the library leaves it to the data.
-    fn ask(&self, request: abi::Request, templates: &Arc<Templates>) -> Result<Option<Vec<u8>>, CallError> {
+    fn ask(
+        &self,
+        request: &abi::Request<'_>,
+        templates: Arc<dyn Render + Send + Sync>,
+    ) -> Result<Option<Vec<u8>>, CallError> {
         // The library gets the passwords in the clear, for it has to write them.
         let request =
-            Secret::exposed(|| serde_json::to_vec(&request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
+            Secret::exposed(|| serde_json::to_vec(request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
         let (answer, answered) = mpsc::sync_channel(1);
         let abandoned = Arc::new(AtomicBool::new(false));
         let job: Job = {
-            let (templates, abandoned, overdue) =
-                (Arc::clone(templates), Arc::clone(&abandoned), Arc::clone(&self.overdue));
+            let (abandoned, overdue) = (Arc::clone(&abandoned), Arc::clone(&self.overdue));
             Box::new(move |instance| {
                 if abandoned.load(Ordering::Acquire) {
                     // Its deadline passed while it was waiting its turn.
                     overdue.fetch_sub(1, Ordering::AcqRel);
                     return;
                 }
-                let reply =
-                    std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates as &dyn Render)));
+                let reply = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates)));
                 let reply =
                     reply.unwrap_or_else(|_| Reply::Panicked("in the host, while the plugin was called".into()));
                 if answer.send(reply).is_err() {

@@ -3,7 +3,10 @@
 //! The numbers of the desk phones follow a rule of position, those of the analogue adapters do not; both are tables here, so that the
 //! templates can say `<{{ p.user }}>{{ line.username }}</{{ p.user }}>`. Aliases need no numbers: `account.2.sip.userid`.
 
-use provost_plugin::model::{Codec, Line, Phone, Transport};
+use provost_plugin::{
+    Secret,
+    model::{Codec, Line, Phone, Transport},
+};
 use serde_json::{Map, Value, json};
 
 use crate::family::{Family, Numbering};
@@ -157,8 +160,8 @@ fn codec_p_value(numbering: Numbering, position: u16, choice: u16) -> Option<Str
 /// The accounts of a phone as the templates print them: `line` as the profile has it, `p` the names of its P values (none with
 /// aliases), and beside them what had to be decided.
 pub(crate) fn accounts(family: &Family, phone: &Phone) -> Vec<Value> {
-    let as_json = phone.to_json();
-    let lines = as_json["lines"].as_array().map_or(&[][..], Vec::as_slice);
+    let as_json = Secret::exposed(|| json!(phone.settings.lines));
+    let lines = as_json.as_array().map_or(&[][..], Vec::as_slice);
     phone
         .settings
         .lines

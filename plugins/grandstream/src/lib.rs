@@ -14,11 +14,10 @@ mod zone;
 use std::net::Ipv4Addr;
 
 use provost_plugin::{
-    Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Scalar, Spec, Variables, complaints_by_data,
+    Complaint, Phone, Plugin, PluginError, Render, RenderedFile, Scalar, Secret, Spec, Variables, complaints_by_data,
     export_plugin,
     model::{Codec, RemotePhonebook, Web},
     spec::FileSpec,
-    template_context,
 };
 use serde_json::{Value, json};
 
@@ -91,19 +90,20 @@ impl Plugin for Grandstream {
         }
     }
 
-    fn render(&self, file: &FileSpec, phone: &Phone, templates: &dyn Render) -> Result<RenderedFile, PluginError> {
-        let mut context = template_context(file, phone);
-        context.extend(self.variables(file, phone)?);
-        let xml = templates.render(file.template.as_deref().unwrap_or(CONFIG), &Value::Object(context))?;
-        if let Some(template) = &file.template {
-            let format = self.spec.format_of(template).map(|format| &format.content_type);
-            let content_type = file.content_type.as_ref().or(format).cloned().unwrap_or_else(|| "text/xml".into());
-            return Ok(RenderedFile { body: xml.into_bytes(), content_type });
+    fn render(
+        &self,
+        file: &FileSpec,
+        phone: &Phone,
+        templates: &dyn Render,
+    ) -> Result<Option<RenderedFile>, PluginError> {
+        if file.template.is_some() {
+            return Ok(None);
         }
         let mac = phone.mac.ok_or_else(|| other("a binary file belongs to one phone, and this one has no MAC"))?;
+        let xml = templates.render(CONFIG, &self.variables(file, phone)?)?;
         let body = binary::encode(mac, &p_values(&xml)?)
             .ok_or_else(|| other("the binary file grows past what its header can tell"))?;
-        Ok(RenderedFile { body, content_type: "application/octet-stream".into() })
+        Ok(Some(RenderedFile { body, content_type: "application/octet-stream".into() }))
     }
 
     fn complaints(&self, phone: &Phone) -> Vec<Complaint> {
@@ -204,10 +204,8 @@ fn phonebook(book: &RemotePhonebook) -> Result<Option<Server>, PluginError> {
 }
 
 fn more_phonebooks(family: &Family, phone: &Phone) -> Vec<Value> {
-    match &phone.to_json()["phonebook"]["remote"] {
-        Value::Array(books) if family.aliases => books.iter().skip(1).take(MORE_PHONEBOOKS).cloned().collect(),
-        _ => Vec::new(),
-    }
+    let books = if family.aliases { &phone.settings.phonebook.remote[..] } else { &[] };
+    books.iter().skip(1).take(MORE_PHONEBOOKS).map(|book| Secret::exposed(|| json!(book))).collect()
 }
 
 fn as_json(server: &Server) -> Value {

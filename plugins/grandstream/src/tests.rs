@@ -1,6 +1,6 @@
 //! What the phones get, from the profile's words to the bytes: every documented model group, hostile values, raw settings.
 
-use std::{collections::BTreeMap, io::Write, path::Path, process::Stdio};
+use std::{collections::BTreeMap, io::Write, path::Path, process::Stdio, sync::Arc};
 
 use provost_plugin::{
     Secret,
@@ -17,7 +17,7 @@ use super::*;
 
 const HOSTILE: &str = "s3<&>\"';#=%\\ä &P2=owned";
 
-fn plugin() -> (Grandstream, Templates) {
+fn plugin() -> (Grandstream, Arc<Templates>) {
     let plugin = Grandstream::from(Spec::read(include_str!("../vendor.yaml")).unwrap());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/grandstream");
     let templates = testing::templates(&plugin, &directory);
@@ -158,12 +158,12 @@ fn phone(plugin: &Grandstream, model: &str) -> Phone {
     phone
 }
 
-fn render(plugin: &Grandstream, templates: &Templates, file: &str, phone: &Phone) -> Vec<u8> {
+fn render(plugin: &Grandstream, templates: &Arc<Templates>, file: &str, phone: &Phone) -> Vec<u8> {
     let rendered = testing::render(plugin, templates, file, phone).unwrap_or_else(|error| panic!("{file}: {error}"));
     rendered.body
 }
 
-fn render_xml(plugin: &Grandstream, templates: &Templates, phone: &Phone) -> String {
+fn render_xml(plugin: &Grandstream, templates: &Arc<Templates>, phone: &Phone) -> String {
     String::from_utf8(render(plugin, templates, "cfg000b82273b89.xml", phone)).unwrap()
 }
 

@@ -5,14 +5,13 @@
 //! and can do what the server can; the table guards against mistakes, not against malice. **Versions:** `ABI_MAJOR` must be equal on
 //! both sides; a higher `ABI_MINOR` only appends to the tables, whose `size` tells what is there.
 
-use std::{ffi::c_void, panic::AssertUnwindSafe, ptr, slice};
+use std::{borrow::Cow, ffi::c_void, panic::AssertUnwindSafe, ptr, slice};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     model::Phone,
-    plugin::{Announced, Complaint, Plugin, PluginError, Render, RenderedFile, TemplateFailure},
+    plugin::{Announced, Complaint, Plugin, PluginError, Render, RenderedFile, TemplateFailure, Variables},
     spec::Spec,
 };
 
@@ -98,8 +97,9 @@ pub unsafe extern "C" fn free(buffer: Buffer) {
 pub struct HostTable {
     pub size: usize,
     pub context: *mut c_void,
-    /// Renders a template. Request: `{"template": …, "variables": {…}}`. Reply: the text as it is, or with `FAILED` a
-    /// [`TemplateFailure`]. To be called only during the call that lent this table, from the thread that it came on.
+    /// Renders a template for the phone and file that are asked for. Request: `{"template": …, "variables": {…}}`, where `variables` come
+    /// beside `phone` and `file`. Reply: the text as it is, or with `FAILED` a [`TemplateFailure`]. To be called only during the call
+    /// that lent this table, from the thread that it came on, and only when that call asks for a file.
     pub render: unsafe extern "C" fn(context: *mut c_void, request: Slice, reply: *mut Buffer) -> i32,
     /// Takes back what `render` replied.
     pub free: unsafe extern "C" fn(buffer: Buffer),
@@ -144,13 +144,13 @@ pub struct Description {
 /// A question to an instance.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
-pub enum Request {
+pub enum Request<'a> {
     /// Reply: `{"url": …}`
-    Announce(Announced),
+    Announce(Cow<'a, Announced>),
     /// Reply: [`Rendered`]. `file` counts the entries of `files` in `vendor.yaml` from 0, `name` is that entry's name.
-    Render { file: usize, name: String, template: Option<String>, phone: Phone },
+    Render { file: usize, name: String, template: Option<String>, phone: Cow<'a, Phone> },
     /// Reply: a list of [`Complaint`].
-    Complaints { phone: Phone },
+    Complaints { phone: Cow<'a, Phone> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,30 +158,23 @@ pub struct Url {
     pub url: String,
 }
 
-/// A rendered file on its way through JSON: `text` where it is UTF-8, else `bytes` as numbers.
+/// How a file comes to be: with `variables`, by its own template, which sees them beside `phone` and `file`; else it is this, `text`
+/// where it is UTF-8, `bytes` as numbers where it is not.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Rendered {
-    pub content_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<Vec<u8>>,
+#[serde(untagged)]
+pub enum Rendered {
+    ByTemplate { variables: Variables },
+    Text { content_type: String, text: String },
+    Bytes { content_type: String, bytes: Vec<u8> },
 }
 
 impl From<RenderedFile> for Rendered {
     fn from(file: RenderedFile) -> Rendered {
         let content_type = file.content_type;
         match String::from_utf8(file.body) {
-            Ok(text) => Rendered { content_type, text: Some(text), bytes: None },
-            Err(error) => Rendered { content_type, text: None, bytes: Some(error.into_bytes()) },
+            Ok(text) => Rendered::Text { content_type, text },
+            Err(error) => Rendered::Bytes { content_type, bytes: error.into_bytes() },
         }
-    }
-}
-
-impl Rendered {
-    pub fn into_file(self) -> Option<RenderedFile> {
-        let body = self.text.map(String::into_bytes).or(self.bytes)?;
-        Some(RenderedFile { body, content_type: self.content_type })
     }
 }
 
@@ -257,7 +250,7 @@ unsafe extern "C" fn call<E: Exported>(
         let plugin = unsafe { &*instance.cast::<E::Plugin>() };
         // SAFETY: the host lends request and table for the duration of this call.
         let (request, host) = unsafe { (request.bytes(), HostRender(&*host)) };
-        let request: Request = serde_json::from_slice(request)
+        let request: Request<'_> = serde_json::from_slice(request)
             .map_err(|error| PluginError::Other(format!("cannot read the host's request: {error}")))?;
         answer(plugin, request, &host).map(Some)
     });
@@ -265,7 +258,7 @@ unsafe extern "C" fn call<E: Exported>(
     unsafe { put(answer, reply) }
 }
 
-fn answer<P: Plugin>(plugin: &P, request: Request, host: &dyn Render) -> Result<Vec<u8>, PluginError> {
+fn answer<P: Plugin>(plugin: &P, request: Request<'_>, host: &dyn Render) -> Result<Vec<u8>, PluginError> {
     Ok(match request {
         Request::Announce(announced) => to_json(&Url { url: plugin.announce(&announced)? }),
         Request::Render { file, phone, .. } => {
@@ -274,7 +267,10 @@ fn answer<P: Plugin>(plugin: &P, request: Request, host: &dyn Render) -> Result<
                 .files
                 .get(file)
                 .ok_or_else(|| PluginError::Other("the host asks for a file that is not in vendor.yaml".into()))?;
-            to_json(&Rendered::from(plugin.render(file, &phone, host)?))
+            to_json(&match plugin.render(file, &phone, host)? {
+                Some(rendered) => Rendered::from(rendered),
+                None => Rendered::ByTemplate { variables: plugin.variables(file, &phone)? },
+            })
         }
         Request::Complaints { phone } => to_json::<Vec<Complaint>>(&plugin.complaints(&phone)),
     })
@@ -324,7 +320,7 @@ unsafe fn put(ended: Ended, reply: *mut Buffer) -> i32 {
 struct HostRender<'a>(&'a HostTable);
 
 impl Render for HostRender<'_> {
-    fn render(&self, template: &str, variables: &Value) -> Result<String, TemplateFailure> {
+    fn render(&self, template: &str, variables: &Variables) -> Result<String, TemplateFailure> {
         let garbled = |what: String| TemplateFailure { template: template.to_owned(), line: 0, message: what };
         let request = to_json(&serde_json::json!({ "template": template, "variables": variables }));
         let mut reply = Buffer::EMPTY;

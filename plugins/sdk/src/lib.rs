@@ -20,7 +20,7 @@ pub mod testing;
 pub use model::{MacAddr, Oui, Phone, Secret};
 pub use plugin::{
     Announced, Complaint, Plugin, PluginError, Render, RenderedFile, TemplateFailure, Variables, announce_by_data,
-    complaints_by_data, expand_url, offered_files, offers, percent_encode, switches, template_context,
+    complaints_by_data, expand_url, offered_files, offers, percent_encode, switches,
 };
 pub use scalar::Scalar;
 pub use spec::Spec;

@@ -30,15 +30,20 @@ pub trait Plugin: Send + Sync {
     }
 
     /// Further values for the template of `file`, beside `phone` and `file`: what has to be decided or computed, so that the template
-    /// only prints. A name that is already taken is refused by the host.
+    /// only prints. Those two names are taken, and refused by the host.
     fn variables(&self, _file: &FileSpec, _phone: &Phone) -> Result<Variables, PluginError> {
         Ok(Variables::new())
     }
 
-    /// The bytes of `file` for `phone`. The default renders the file's template; a library overrides it for formats that are not text,
-    /// and may still call `templates` for the parts that are.
-    fn render(&self, file: &FileSpec, phone: &Phone, templates: &dyn Render) -> Result<RenderedFile, PluginError> {
-        render_by_data(self, file, phone, templates)
+    /// The bytes of `file` for `phone`, for formats that are not text; such a library may still call `templates` for the parts that are.
+    /// The default leaves it to the host, which renders the file's template with what `variables` says.
+    fn render(
+        &self,
+        _file: &FileSpec,
+        _phone: &Phone,
+        _templates: &dyn Render,
+    ) -> Result<Option<RenderedFile>, PluginError> {
+        Ok(None)
     }
 
     /// What `phone` asks for that this model cannot do. Reported by `provost check` at the line where it was asked for.
@@ -74,11 +79,11 @@ pub struct Complaint {
     pub reason: String,
 }
 
-/// The host's template engine, as a plugin sees it.
+/// The host's template engine, as a plugin sees it while a file is rendered.
 pub trait Render {
-    /// Renders a template of this vendor. `template` is relative to the vendor's own directory; site overrides come first.
-    /// `variables` holds everything the template sees.
-    fn render(&self, template: &str, variables: &Value) -> Result<String, TemplateFailure>;
+    /// Renders a template of this vendor for the phone whose file it is. `template` is relative to the vendor's own directory; site
+    /// overrides come first. `variables` is what the template sees beside `phone` and `file`.
+    fn render(&self, template: &str, variables: &Variables) -> Result<String, TemplateFailure>;
 }
 
 /// A template that could not be rendered.
@@ -105,43 +110,6 @@ impl Phone {
     pub fn to_json(&self) -> Value {
         Secret::exposed(|| serde_json::to_value(self).expect("a phone is plain data"))
     }
-}
-
-/// Everything a template sees for `file` and `phone`, beside what the library adds.
-pub fn template_context(file: &FileSpec, phone: &Phone) -> Variables {
-    let mut context = Map::new();
-    context.insert("phone".into(), phone.to_json());
-    context.insert("file".into(), serde_json::json!({ "name": file.name.to_string(), "kind": file.kind.as_str() }));
-    context
-}
-
-fn render_by_data<P: Plugin + ?Sized>(
-    plugin: &P,
-    file: &FileSpec,
-    phone: &Phone,
-    templates: &dyn Render,
-) -> Result<RenderedFile, PluginError> {
-    let Some(template) = &file.template else {
-        return Err(PluginError::Other(format!(
-            "file \"{}\" has no template and the library does not render it",
-            file.name
-        )));
-    };
-    let mut context = template_context(file, phone);
-    for (name, value) in plugin.variables(file, phone)? {
-        if context.insert(name.clone(), value).is_some() {
-            return Err(PluginError::Other(format!(
-                "the library gives the template a value \"{name}\", a name that is taken"
-            )));
-        }
-    }
-    let text = templates.render(template, &Value::Object(context))?;
-    let content_type = match (&file.content_type, plugin.spec().format_of(template)) {
-        (Some(own), _) => own.clone(),
-        (None, Some(format)) => format.content_type.clone(),
-        (None, None) => "application/octet-stream".into(),
-    };
-    Ok(RenderedFile { body: text.into_bytes(), content_type })
 }
 
 /// Writes out the URL pattern that `vendor.yaml` gives for this phone's family.

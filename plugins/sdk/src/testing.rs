@@ -1,6 +1,6 @@
 //! For plugin authors: render in a test what the host would render.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     model::Phone,
@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// Compiles the templates below `directory`; panics with the list of what does not compile.
-pub fn templates(plugin: &dyn Plugin, directory: &Path) -> Templates {
+pub fn templates(plugin: &dyn Plugin, directory: &Path) -> Arc<Templates> {
     let mut sources = Vec::new();
     collect(directory, "", &mut sources);
     match Templates::compile(plugin.spec(), &sources) {
-        Ok(templates) => templates,
+        Ok(templates) => Arc::new(templates),
         Err(failures) => panic!("{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
 }
@@ -38,7 +38,7 @@ fn collect(directory: &Path, prefix: &str, sources: &mut Vec<Source>) {
 /// Renders the file that `path` names for `phone`, as the host would: the first of the vendor's files that fits and is offered.
 pub fn render(
     plugin: &dyn Plugin,
-    templates: &Templates,
+    templates: &Arc<Templates>,
     path: &str,
     phone: &Phone,
 ) -> Result<RenderedFile, PluginError> {
@@ -47,5 +47,9 @@ pub fn render(
         .find(path)
         .find(|(file, _)| offers(file, phone))
         .ok_or_else(|| PluginError::Other(format!("no file \"{path}\" is offered to this phone")))?;
-    plugin.render(file, phone, templates)
+    let bound = templates.bind(file, phone);
+    match plugin.render(file, phone, &bound)? {
+        Some(rendered) => Ok(rendered),
+        None => bound.finish(&plugin.variables(file, phone)?),
+    }
 }

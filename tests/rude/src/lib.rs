@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use provost_plugin::{
-    Phone, Plugin, PluginError, Render, RenderedFile, Spec, export_plugin, spec::FileSpec, template_context,
+    Phone, Plugin, PluginError, Render, RenderedFile, Spec, Variables, export_plugin, spec::FileSpec,
 };
 use serde_json::Value;
 
@@ -26,28 +26,34 @@ impl Plugin for Rude {
         &self.spec
     }
 
-    fn render(&self, file: &FileSpec, phone: &Phone, templates: &dyn Render) -> Result<RenderedFile, PluginError> {
+    fn variables(&self, _file: &FileSpec, _phone: &Phone) -> Result<Variables, PluginError> {
+        Ok(Variables::from_iter([("manners".into(), Value::from(std::hint::black_box(MANNERS)))]))
+    }
+
+    fn render(
+        &self,
+        _file: &FileSpec,
+        phone: &Phone,
+        templates: &dyn Render,
+    ) -> Result<Option<RenderedFile>, PluginError> {
         match phone.model.as_deref().unwrap_or("Polite") {
             "Panic" => panic!("the plugin was asked to panic"),
             "Stall" => loop {
                 thread::sleep(Duration::from_secs(1));
             },
             "Late" => thread::sleep(Duration::from_secs(3)),
-            "Flood" => return Ok(RenderedFile { body: vec![b'x'; 40 << 20], content_type: "text/plain".into() }),
+            "Flood" => return Ok(Some(RenderedFile { body: vec![b'x'; 40 << 20], content_type: "text/plain".into() })),
             "Refuse" => return Err(PluginError::Other("the plugin was asked to refuse".into())),
             "Exhaust" => return Err(PluginError::Other(exhaust(templates))),
             _ => {}
         }
-        let mut context = template_context(file, phone);
-        context.insert("manners".into(), Value::from(std::hint::black_box(MANNERS)));
-        let text = templates.render("device.cfg.j2", &Value::Object(context))?;
-        Ok(RenderedFile { body: text.into_bytes(), content_type: "text/plain".into() })
+        Ok(None)
     }
 }
 
 /// Asks the engine for what there is not, and for too much.
 fn exhaust(templates: &dyn Render) -> String {
-    let nothing = templates.render("nothing.cfg.j2", &Value::Null);
+    let nothing = templates.render("nothing.cfg.j2", &Variables::new());
     format!("{nothing:?}")
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use regex::CaptureLocations;
+
 use crate::spec::Pattern;
 
 /// Stands where `none` was printed, until the line it stands on is taken out. A noncharacter, so that no text can hold it by right.
@@ -13,20 +15,22 @@ pub(super) fn settle(text: &str, setting: Option<&Pattern>) -> String {
     let Some(setting) = setting else {
         return kept.concat();
     };
-    let names: Vec<Option<String>> = kept
-        .iter()
-        .map(|line| {
-            let found = setting.0.captures(line)?;
-            let groups: Vec<&str> =
-                found.iter().skip(1).map(|group| group.map_or("", |group| group.as_str())).collect();
-            Some(groups.join("\0"))
-        })
-        .collect();
-    let last: HashMap<&str, usize> =
-        names.iter().enumerate().filter_map(|(index, name)| Some((name.as_deref()?, index))).collect();
+    let mut places = setting.0.capture_locations();
+    let names: Vec<Option<Name<'_>>> = kept.iter().map(|line| name(line, setting, &mut places)).collect();
+    let last: HashMap<&Name<'_>, usize> =
+        names.iter().enumerate().filter_map(|(index, name)| Some((name.as_ref()?, index))).collect();
     kept.iter()
+        .zip(&names)
         .enumerate()
-        .filter(|(index, _)| names[*index].as_deref().is_none_or(|name| last[name] == *index))
-        .map(|(_, line)| *line)
+        .filter(|(index, (_, name))| name.as_ref().is_none_or(|name| last[name] == *index))
+        .map(|(_, (line, _))| *line)
         .collect()
+}
+
+/// What the groups of the pattern hold: together the setting's name.
+type Name<'a> = Vec<Option<&'a str>>;
+
+fn name<'a>(line: &'a str, setting: &Pattern, places: &mut CaptureLocations) -> Option<Name<'a>> {
+    setting.0.captures_read(places, line)?;
+    Some((1..places.len()).map(|group| places.get(group).map(|(start, end)| &line[start..end])).collect())
 }

@@ -9,14 +9,14 @@ mod escape;
 mod filters;
 mod lines;
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context, syntax::SyntaxConfig, value::Serde};
-use serde_json::Value;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
 use crate::{
-    plugin::{Render, TemplateFailure},
-    spec::{Newline, Spec, extension},
+    model::{Phone, Secret},
+    plugin::{PluginError, Render, RenderedFile, TemplateFailure, Variables},
+    spec::{FileSpec, Newline, Spec, extension},
 };
 
 /// A rendered file larger than this is a mistake in a template, and must not take the server's memory with it.
@@ -104,6 +104,18 @@ impl Templates {
         self.shown.keys().map(String::as_str)
     }
 
+    /// The engine as it renders `file` for `phone`.
+    pub fn bind(self: &Arc<Self>, file: &FileSpec, phone: &Phone) -> Bound {
+        let named = BTreeMap::from([("name", Value::from(file.name.to_string())), ("kind", file.kind.as_str().into())]);
+        Bound {
+            templates: Arc::clone(self),
+            file: file.clone(),
+            // The road to a rendered file: the only one on which passwords are in the clear.
+            phone_value: Secret::exposed(|| Value::from(Serde(phone))),
+            file_value: Value::from(named),
+        }
+    }
+
     fn failure(&self, error: &minijinja::Error, asked: &str) -> TemplateFailure {
         // The innermost cause is where the mistake is; what lies around it is only who included whom.
         let mut cause = error;
@@ -116,10 +128,8 @@ impl Templates {
         let shown = self.shown.get(name).map_or(name, String::as_str);
         failure(cause, shown, cause.template_source().unwrap_or_default())
     }
-}
 
-impl Render for Templates {
-    fn render(&self, template: &str, variables: &Value) -> Result<String, TemplateFailure> {
+    fn render(&self, template: &str, context: Value) -> Result<String, TemplateFailure> {
         let missing = |name: &str| TemplateFailure {
             template: name.to_owned(),
             line: 0,
@@ -130,8 +140,7 @@ impl Render for Templates {
         }
         let compiled = self.environment.get_template(template).map_err(|error| self.failure(&error, template))?;
         let mut output = Capped(Vec::new());
-        let variables = context! { ..Serde(variables) };
-        compiled.render_captured_to(variables, &mut output).map_err(|error| {
+        compiled.render_captured_to(context, &mut output).map_err(|error| {
             if output_overflowed(&error) {
                 return TemplateFailure {
                     template: self.shown[template].clone(),
@@ -148,6 +157,52 @@ impl Render for Templates {
             Some(Newline::Crlf) => text.replace('\n', "\r\n"),
             _ => text,
         })
+    }
+}
+
+/// The engine, and the file and phone that it renders.
+#[derive(Debug)]
+pub struct Bound {
+    templates: Arc<Templates>,
+    file: FileSpec,
+    phone_value: Value,
+    file_value: Value,
+}
+
+impl Bound {
+    /// The file as its template makes it.
+    pub fn finish(&self, variables: &Variables) -> Result<RenderedFile, PluginError> {
+        let file = &self.file;
+        let Some(template) = &file.template else {
+            return Err(PluginError::Other(format!(
+                "file \"{}\" has no template and the library does not render it",
+                file.name
+            )));
+        };
+        let text = self.render(template, variables)?;
+        let content_type = match (&file.content_type, self.templates.spec.format_of(template)) {
+            (Some(own), _) => own.clone(),
+            (None, Some(format)) => format.content_type.clone(),
+            (None, None) => "application/octet-stream".into(),
+        };
+        Ok(RenderedFile { body: text.into_bytes(), content_type })
+    }
+}
+
+impl Render for Bound {
+    fn render(&self, template: &str, variables: &Variables) -> Result<String, TemplateFailure> {
+        if let Some(taken) = ["phone", "file"].into_iter().find(|name| variables.contains_key(*name)) {
+            return Err(TemplateFailure {
+                template: template.to_owned(),
+                line: 0,
+                message: format!("the library gives the template a value \"{taken}\", a name that is taken"),
+            });
+        }
+        let mut context: BTreeMap<String, Value> =
+            variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
+        context.insert("phone".into(), self.phone_value.clone());
+        context.insert("file".into(), self.file_value.clone());
+        self.templates.render(template, context.into())
     }
 }
 
@@ -226,8 +281,9 @@ tables: {transport: {udp: 0, tls: 2}}
         Source { name: name.into(), shown: format!("templates/acme/{name}"), text: text.into(), is_override: false }
     }
 
-    fn render(name: &str, text: &str, variables: Value) -> Result<String, TemplateFailure> {
-        Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap().render(name, &variables)
+    fn render(name: &str, text: &str, context: serde_json::Value) -> Result<String, TemplateFailure> {
+        let templates = Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap();
+        templates.render(name, Value::from(Serde(context)))
     }
 
     #[test]
@@ -317,7 +373,10 @@ tables: {transport: {udp: 0, tls: 2}}
             ..source("a.cfg.j2", "{% extends '@shipped/a.cfg.j2' %}{% block more %}{{ super() }}c = 3\n{% endblock %}")
         };
         let templates = Templates::compile(&spec, &[shipped, site]).unwrap();
-        assert_eq!(templates.render("a.cfg.j2", &json!({})).unwrap(), "a = 1\r\nb = 2\r\nc = 3\r\n");
+        assert_eq!(
+            templates.render("a.cfg.j2", Value::from(BTreeMap::<String, Value>::new())).unwrap(),
+            "a = 1\r\nb = 2\r\nc = 3\r\n"
+        );
     }
 
     #[test]
