@@ -200,6 +200,9 @@ pub(crate) struct SimulateArgs {
     /// How often a phone that got nothing boots again
     #[arg(long, default_value_t = 3)]
     pub(crate) boots: u32,
+    /// What DHCP told the phones: fetch from there without announcing. Without it, only those vendors are played that announce themselves
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
     /// Where to announce
     #[arg(long, default_value = "224.0.1.75:5060", value_name = "ADDRESS:PORT")]
     pub(crate) group: std::net::SocketAddrV4,
@@ -224,6 +227,13 @@ pub(crate) enum DoorArg {
 pub(crate) enum PluginCommand {
     /// List the plugins that would be in service, and those that are refused with the reason
     List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what is wrong with a plugin, and which fields of the common model its files honour
+    Check {
+        /// A vendor in service, or the folder of a plugin
+        plugin: String,
         #[arg(long)]
         json: bool,
     },

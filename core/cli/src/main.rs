@@ -86,6 +86,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             simulate::simulate(settings(&cli.settings)?, &words)
         }
         Command::Plugin(PluginCommand::List { json }) => plugin::list(settings(&cli.settings)?, json, &mut out),
+        Command::Plugin(PluginCommand::Check { plugin, json }) => {
+            plugin::check(settings(&cli.settings)?, &plugin, json, &mut out)
+        }
         Command::Plugin(PluginCommand::Probe { library }) => {
             let version = provost_host::probe(&library)?;
             writeln!(out, "{version}")?;

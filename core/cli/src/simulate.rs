@@ -26,6 +26,7 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
     let options = Options {
         group: words.group,
         boots: words.boots,
+        url: words.url.clone(),
         door: match words.door {
             None => Door::AsTold,
             // The server that was told, over the other protocol, on the port that it serves by these settings.
@@ -57,11 +58,18 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
 /// The kinds of phones that are asked for: vendor by vendor, so that a mixed fleet is mixed.
 fn kinds(shelf: &Shelf, words: &SimulateArgs) -> Result<Vec<(String, Simulation)>> {
     let mut by_vendor: Vec<(String, Vec<Simulation>)> = Vec::new();
-    for plugin in shelf.plugins().filter(|plugin| !plugin.spec.simulate.is_empty()) {
+    // An inventory is for all of them, however they learn where it is.
+    let told = words.url.is_some() || words.inventory || !words.vendor.is_empty();
+    for plugin in shelf.plugins() {
+        let kinds: Vec<_> =
+            plugin.spec.simulate.iter().filter(|kind| told || !kind.subscribe.is_empty()).cloned().collect();
+        if kinds.is_empty() {
+            continue;
+        }
         if words.vendor.is_empty()
             || words.vendor.iter().any(|vendor| shelf.get(vendor).is_some_and(|wanted| wanted.id == plugin.id))
         {
-            by_vendor.push((plugin.id.clone(), plugin.spec.simulate.clone()));
+            by_vendor.push((plugin.id.clone(), kinds));
         }
     }
     for vendor in &words.vendor {

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use provost_plugin::templates::Source;
+use provost_plugin::{spec::path_name, templates::Source};
 use sha2::{Digest, Sha256};
 
 use crate::Problem;
@@ -15,7 +15,7 @@ use crate::Problem;
 /// Where things are.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Directories of plugins: a folder with `vendor.yaml` each, or a bare library.
+    /// Directories of plugins: a folder with `vendor.yaml` each, or a bare library. Or one such folder.
     pub plugins: Vec<PathBuf>,
     /// Where the libraries that a `vendor.yaml` names are looked for, after its own folder: beside the program, as Cargo builds them.
     pub libraries: Vec<PathBuf>,
@@ -48,18 +48,46 @@ impl Found {
     }
 }
 
-/// The part of a `vendor.yaml` that says whether there is a library, readable even when the rest is not.
-#[derive(serde::Deserialize)]
+/// The part of a `vendor.yaml` that says who it is and what goes with it, readable even when the rest is not.
+#[derive(Default, serde::Deserialize)]
 struct Head {
     #[serde(default)]
+    vendor: String,
+    #[serde(default)]
+    like: Option<String>,
+    #[serde(default)]
     library: Option<String>,
+}
+
+/// A vendor that another may be like: its folder and the text of its `vendor.yaml`.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) id: String,
+    path: PathBuf,
+    pub(crate) vendor_yaml: String,
+}
+
+/// Whom a plugin is like, where that vendor is among those found.
+pub(crate) fn base(found: &Found, all: &[Found]) -> Option<Base> {
+    let head = |found: &Found| serde_yaml::from_str::<Head>(found.vendor_yaml.as_deref()?).ok();
+    let like = path_name(&head(found)?.like?);
+    all.iter().find_map(|other| {
+        let id = path_name(&head(other)?.vendor);
+        (id == like).then_some(Base { id, path: other.path.clone(), vendor_yaml: other.vendor_yaml.clone()? })
+    })
 }
 
 pub(crate) fn plugins(places: &Places) -> (Vec<Found>, Vec<Problem>) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     for directory in &places.plugins {
-        for path in entries(directory, &mut problems) {
+        // One plugin may be named by itself, which is how one that is being written is tried.
+        let alone = directory.join("vendor.yaml").is_file();
+        let paths = if alone { vec![directory.clone()] } else { entries(directory, &mut problems) };
+        for path in paths {
+            if found.iter().any(|other: &Found| other.path == path) {
+                continue;
+            }
             if path.is_dir() {
                 match folder(&path, places) {
                     Ok(Some(plugin)) => found.push(plugin),
@@ -83,7 +111,7 @@ fn folder(path: &Path, places: &Places) -> Result<Option<Found>, Problem> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Problem::new(file.display().to_string(), 0, format!("cannot read it: {error}"))),
     };
-    let head: Head = serde_yaml::from_str(&vendor_yaml).unwrap_or(Head { library: None });
+    let head: Head = serde_yaml::from_str(&vendor_yaml).unwrap_or_default();
     let mut touched = modified(&file);
     let library = match head.library {
         None => None,
@@ -117,6 +145,7 @@ pub(crate) fn templates(
     places: &Places,
     plugin: &Path,
     embedded: &BTreeMap<String, String>,
+    base: Option<&Base>,
     with_overrides: bool,
 ) -> (Vec<Source>, SystemTime, Vec<Problem>) {
     let mut sources: Vec<Source> = Vec::new();
@@ -139,6 +168,21 @@ pub(crate) fn templates(
                 text: text.clone(),
                 is_override: false,
             });
+        }
+    }
+    if let Some(base) = base {
+        let mut theirs = Vec::new();
+        for directory in [places.templates.join(&base.id), base.path.join("templates")] {
+            let mut layer = Vec::new();
+            walk(&directory, "", false, &mut layer, &mut newest, &mut problems);
+            layer.retain(|source: &Source| !theirs.iter().any(|other: &Source| other.name == source.name));
+            theirs.extend(layer);
+        }
+        for source in theirs {
+            if !sources.iter().any(|other| !other.is_override && other.name == source.name) {
+                sources.push(source.clone());
+            }
+            sources.push(Source { name: format!("@{}/{}", base.id, source.name), ..source });
         }
     }
     sources.sort_by(|a, b| (a.is_override, &a.name).cmp(&(b.is_override, &b.name)));

@@ -4,6 +4,7 @@
 //! [`discover`]'s business, how a library is made safe to open [`staging`]'s, how it is called [`library`]'s (the only unsafe code) and
 //! [`service`]'s. Nothing here knows a socket, a profile or the name of a vendor.
 
+mod coverage;
 mod discover;
 mod library;
 mod problem;
@@ -12,6 +13,7 @@ mod shelf;
 mod staging;
 mod trial;
 
+pub use coverage::{Honour, coverage};
 pub use discover::Places;
 pub use library::{OpenError, probe};
 pub use problem::Problem;

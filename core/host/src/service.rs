@@ -177,12 +177,14 @@ impl fmt::Debug for InService {
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
     // serde_json's messages quote at most a token of the input; what a plugin answers may hold a password all the same.
-    serde_json::from_slice(bytes).map_err(|error| {
-        CallError::Nonsense(format!(
+    serde_json::from_slice(bytes).map_err(|error| match error.line() {
+        // JSON, but none of the forms that are asked for: words of ours, without a place.
+        0 => CallError::Nonsense(error.to_string()),
+        _ => CallError::Nonsense(format!(
             "not the JSON that was asked for (line {}, column {})",
             error.line(),
             error.column()
-        ))
+        )),
     })
 }
 

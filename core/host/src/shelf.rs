@@ -19,7 +19,7 @@ use provost_plugin::{
 
 use crate::{
     InService, Limits, Places, Prober, Problem,
-    discover::{self, Found, digest},
+    discover::{self, Base, Found, digest},
     library::OpenLibrary,
     staging, trial,
 };
@@ -54,9 +54,9 @@ enum Until {
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 
 impl Refusal {
-    fn stands(&self, code: &str, found: &Found, places: &Places) -> bool {
+    fn stands(&self, code: &str, found: &Found, base: Option<&Base>, places: &Places) -> bool {
         let same = self.vendor.as_ref().is_none_or(|(id, print)| {
-            *print == fingerprint(code, &discover::templates(id, places, &found.path, &BTreeMap::new(), true).0)
+            *print == fingerprint(code, &discover::templates(id, places, &found.path, &BTreeMap::new(), base, true).0)
         });
         self.code == code && same && !matches!(self.until, Until::FilesChangeOr(time) if time < Instant::now())
     }
@@ -191,14 +191,15 @@ impl Shelf {
         limits: Limits,
         prober: Option<&Prober>,
     ) -> (Shelf, Vec<Problem>) {
-        let (found, mut problems) = discover::plugins(places);
+        let (all, mut problems) = discover::plugins(places);
         let mut shelf = Shelf::default();
         // What cannot even be read as a plugin says nothing of being taken away: the plugin that was there stays.
         let unreadable: Vec<PathBuf> = problems.iter().map(|problem| problem.file.clone().into()).collect();
-        for found in &found {
+        for found in &all {
             let previous_here = previous.and_then(|shelf| shelf.plugins().find(|old| old.origin == found.path));
             let refused_before = previous.and_then(|shelf| shelf.refused.get(&found.path));
-            let mut loaded = load(found, places, previous_here, refused_before, limits, prober);
+            let base = discover::base(found, &all);
+            let mut loaded = load(found, base.as_ref(), places, previous_here, refused_before, limits, prober);
             if loaded.plugin.is_none()
                 && let Some(older) = previous_here
             {
@@ -256,6 +257,7 @@ impl Loaded {
 
 fn load(
     found: &Found,
+    base: Option<&Base>,
     places: &Places,
     older: Option<&Arc<InService>>,
     refused: Option<&Refusal>,
@@ -277,10 +279,12 @@ fn load(
     let code = digest(&[
         library.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default(),
         found.vendor_yaml.as_deref().unwrap_or_default().as_bytes(),
+        base.map(|base| base.vendor_yaml.as_bytes()).unwrap_or_default(),
     ]);
     // The code is unchanged: only templates may have moved, and those are cheap to look at.
     if let Some(older) = older.filter(|older| older.fingerprint.starts_with(&code)) {
-        let (sources, _, unreadable) = discover::templates(&older.id, places, &found.path, &BTreeMap::new(), true);
+        let (sources, _, unreadable) =
+            discover::templates(&older.id, places, &found.path, &BTreeMap::new(), base, true);
         if !unreadable.is_empty() {
             return Loaded::refused(unreadable);
         }
@@ -288,7 +292,7 @@ fn load(
             return Loaded { plugin: Some(Arc::clone(older)), ..Loaded::default() };
         }
     }
-    if let Some(refusal) = refused.filter(|refusal| refusal.stands(&code, found, places)) {
+    if let Some(refusal) = refused.filter(|refusal| refusal.stands(&code, found, base, places)) {
         return Loaded { problems: refusal.problems.clone(), refusal: Some(refusal.clone()), plugin: None };
     }
 
@@ -304,7 +308,7 @@ fn load(
         (None, Some((_, description))) => description.vendor_yaml.clone(),
         (None, None) => return refuse("there is neither a vendor.yaml nor a library".into()),
     };
-    let spec = match Spec::read(&vendor_yaml) {
+    let spec = match Spec::read_like(&vendor_yaml, |_| base.map(|base| base.vendor_yaml.clone())) {
         Ok(spec) => spec,
         Err(error) => return Loaded::refused(vec![unfit(&shown, &vendor_yaml, &error)]),
     };
@@ -312,10 +316,11 @@ fn load(
     let id = spec.id();
     // Where the overrides have to be left out, the fingerprint is still that of the files with them, so that the next look at the
     // same files does not try again.
-    let print = fingerprint(&code, &discover::templates(&id, places, &found.path, &embedded, true).0);
+    let print = fingerprint(&code, &discover::templates(&id, places, &found.path, &embedded, base, true).0);
 
     let attempt = |with_overrides: bool| -> Result<InService, Vec<Problem>> {
-        let (sources, newest, unreadable) = discover::templates(&id, places, &found.path, &embedded, with_overrides);
+        let (sources, newest, unreadable) =
+            discover::templates(&id, places, &found.path, &embedded, base, with_overrides);
         if !unreadable.is_empty() {
             return Err(unreadable);
         }
@@ -330,9 +335,10 @@ fn load(
         let plugin = match &opened {
             None => data,
             Some((opened, description)) => {
-                let instance = opened
-                    .create(&vendor_yaml)
-                    .map_err(|error| vec![Problem::new(shown.clone(), 0, error.to_string())])?;
+                // With what it inherits: the library reads one text and knows of no other vendor.
+                let whole = if spec.like.is_some() { in_full(&spec) } else { vendor_yaml.clone() };
+                let instance =
+                    opened.create(&whole).map_err(|error| vec![Problem::new(shown.clone(), 0, error.to_string())])?;
                 data.with_library(instance, description.version.clone(), limits)
             }
         };
@@ -399,6 +405,11 @@ fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Problem {
             Problem::new(shown, line, message)
         }
     }
+}
+
+/// A spec as a `vendor.yaml` that is like no other.
+fn in_full(spec: &Spec) -> String {
+    serde_yaml::to_string(&Spec { like: None, ..spec.clone() }).expect("a spec is plain data")
 }
 
 /// Length of a digest in hex.

@@ -135,6 +135,8 @@ pub enum Failure {
     Socket { act: String, source: io::Error },
     #[error("the simulation of {model} is no SUBSCRIBE: {why}")]
     Simulation { model: String, why: &'static str },
+    #[error("{model} does not announce itself by multicast; tell it a URL, as DHCP would")]
+    Untold { model: String },
     #[error("neither an answer nor a NOTIFY came to {sent} SUBSCRIBEs")]
     Unheard { sent: u32 },
     #[error("the SUBSCRIBE was answered {code}, but no NOTIFY came")]
@@ -153,6 +155,7 @@ impl Failure {
         match self {
             Failure::Socket { source, .. } => format!("socket: {}", source.kind()),
             Failure::Simulation { .. } => "the simulation is no SUBSCRIBE".into(),
+            Failure::Untold { .. } => "does not announce itself".into(),
             Failure::Unheard { .. } => "neither an answer nor a NOTIFY".into(),
             Failure::Unnotified { .. } => "answered, but no NOTIFY".into(),
             Failure::Refused { code } => format!("refused with {code}"),

@@ -157,6 +157,9 @@ impl Phone {
         life.outcome.files.clear();
         let url = match &self.options.url {
             Some(url) => url.clone(),
+            None if self.simulation.subscribe.is_empty() => {
+                return Err(Failure::Untold { model: self.simulation.model.clone() });
+            }
             None => self.announce(life).await?,
         };
         let (files, configured) = self.fetch(life, &url).await?;

@@ -161,7 +161,7 @@ pub struct Url {
 /// How a file comes to be: with `variables`, by its own template, which sees them beside `phone` and `file`; else it is this, `text`
 /// where it is UTF-8, `bytes` as numbers where it is not.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither variables, nor text or bytes with a content type")]
 pub enum Rendered {
     ByTemplate { variables: Variables },
     Text { content_type: String, text: String },

@@ -217,6 +217,18 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
             complain(field, format!("{} phones have no setting for it", spec.vendor));
         }
     }
+    for path in &spec.not_yet {
+        for field in set_fields(&asked, path) {
+            complain(field, format!("the templates for {} do not write it yet; set it under \"vendor\"", spec.vendor));
+        }
+    }
+    for (path, table) in &spec.words {
+        for (field, word) in set_words(&asked, path) {
+            if spec.word(table, &word).is_none() {
+                complain(field, format!("no word of {} phones is known for \"{word}\"", spec.vendor));
+            }
+        }
+    }
     if let Some(pattern) = &spec.raw_name {
         for name in phone.raw.keys().filter(|name| !pattern.0.is_match(name)) {
             complain(
@@ -267,6 +279,28 @@ fn set_fields(settings: &Value, path: &str) -> Vec<String> {
     found
 }
 
+/// The words at a dotted path, each with the field that it stands in; those of a list one by one.
+fn set_words(settings: &Value, path: &str) -> Vec<(String, String)> {
+    set_fields(settings, path)
+        .into_iter()
+        .flat_map(|field| {
+            let value = field.split('.').try_fold(settings, |value, step| match step.parse::<usize>() {
+                Ok(index) => value.get(index),
+                Err(_) => value.get(step),
+            });
+            match value {
+                Some(Value::Array(words)) => words
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, word)| Some((format!("{field}.{index}"), word.as_str()?.to_owned())))
+                    .collect(),
+                Some(Value::String(word)) => vec![(field, word.clone())],
+                _ => Vec::new(),
+            }
+        })
+        .collect()
+}
+
 /// Switches of `spec` with their defaults, overlaid by what the profile says.
 pub fn switches(spec: &Spec, set: &BTreeMap<String, crate::Scalar>) -> BTreeMap<String, crate::Scalar> {
     let mut switches: BTreeMap<_, _> =
@@ -314,6 +348,26 @@ mod tests {
         };
         assert_eq!(offered("X1"), ["X1.cfg", "02005e000001.cfg"]);
         assert_eq!(offered("OEM"), ["02005e000001.cfg"]);
+    }
+
+    #[test]
+    fn words_that_the_phones_do_not_know_are_told_one_by_one() {
+        let spec = Spec::read(
+            "{vendor: Acme, files: [], announce: {url: '{base}'}, words: {lines.codecs: codecs, locale.language: languages},\n\
+             tables: {codecs: {pcma: 8}, languages: {de: German, pt-BR: Brazilian}}}",
+        )
+        .unwrap();
+        let complaints = |language: &str| {
+            let settings = serde_json::json!({
+                "lines": [{ "codecs": ["pcma", "opus"] }, { "codecs": ["g729"] }],
+                "locale": { "language": language },
+            });
+            let phone = Phone { settings: serde_json::from_value(settings).unwrap(), ..Phone::default() };
+            complaints_by_data(&spec, &phone).into_iter().map(|complaint| complaint.field).collect::<Vec<_>>()
+        };
+        assert_eq!(complaints("de-AT"), ["lines.0.codecs.1", "lines.1.codecs.0"]);
+        assert_eq!(complaints("PT-br"), ["lines.0.codecs.1", "lines.1.codecs.0"]);
+        assert_eq!(complaints("pt"), ["lines.0.codecs.1", "lines.1.codecs.0", "locale.language"]);
     }
 
     #[test]

@@ -8,18 +8,26 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use regex::Regex;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     Scalar,
     model::{Evidence, Identity, MacAddr, Oui},
 };
 
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The vendor's name as shown to people.
     pub vendor: String,
+    /// A vendor whose phones read much the same. Its `formats`, `tables`, `options`, `words` and `raw_name` hold here where this file
+    /// says nothing of its own (tables entry by entry), and its templates answer where there is none of this name; they can also be
+    /// extended, as `@vendor/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
+    /// How well the form of the files is known.
+    #[serde(default, rename = "evidence")]
+    pub evidence_level: EvidenceLevel,
     /// File name, without `lib` and `.so`, of the library that goes with this data. Data-only plugins have none.
     #[serde(default)]
     pub library: Option<String>,
@@ -38,6 +46,7 @@ pub struct Spec {
     pub models: BTreeMap<String, Model>,
     pub files: Vec<FileSpec>,
     /// Text formats by the extension of the templates that are written in them: `device.cfg.j2` is of format `cfg`.
+    #[serde(default)]
     pub formats: BTreeMap<String, Format>,
     pub announce: Announce,
     #[serde(default)]
@@ -45,6 +54,10 @@ pub struct Spec {
     /// Our words in the vendor's: `{{ line.sip.transport | table("transport") }}`.
     #[serde(default)]
     pub tables: BTreeMap<String, BTreeMap<String, Scalar>>,
+    /// Fields of the common model whose values are looked up in a table: `locale.language: languages`. A value that the table lacks is
+    /// reported by `provost check`; the template finds `none` with `{{ phone.locale.language | word("languages") }}`.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
     /// Switches that a profile may set under `options.<vendor>`, each with its default.
     #[serde(default)]
     pub options: BTreeMap<String, Switch>,
@@ -52,12 +65,41 @@ pub struct Spec {
     /// reported by `provost check`.
     #[serde(default)]
     pub unsupported: Vec<String>,
+    /// Fields that the phones may well honour and the templates do not write yet, in the same form and reported too.
+    #[serde(default)]
+    pub not_yet: Vec<String>,
     /// What a name under `vendor.<vendor>` must look like; the others are reported by `provost check`.
     #[serde(default)]
     pub raw_name: Option<Pattern>,
     /// How one of these phones behaves on the wire, for `provost simulate` and the tests.
     #[serde(default)]
     pub simulate: Vec<Simulation>,
+}
+
+/// What the knowledge of a vendor's files rests on: the weakest of its main sources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceLevel {
+    /// Messages or files of real phones.
+    Capture,
+    /// The vendor's own documents.
+    Document,
+    /// Templates that others use in the field.
+    Template,
+    /// What people say of it; nobody has shown it.
+    #[default]
+    Hearsay,
+}
+
+impl EvidenceLevel {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EvidenceLevel::Capture => "capture",
+            EvidenceLevel::Document => "document",
+            EvidenceLevel::Template => "template",
+            EvidenceLevel::Hearsay => "hearsay",
+        }
+    }
 }
 
 /// What a model can do, and in `columns` whatever else the vendor's templates want to know about it.
@@ -82,7 +124,7 @@ pub struct Model {
 }
 
 /// A file that phones ask for.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
     /// Name with placeholders: `{mac}`, `{MAC}`, `{model}`, `{model:lower}`, `{column.NAME}` for a column of the models table.
@@ -130,7 +172,7 @@ impl FileKind {
 }
 
 /// A text format.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Format {
     pub escape: Escape,
@@ -166,7 +208,7 @@ pub enum Newline {
 }
 
 /// The URL that a NOTIFY carries. Placeholders as in file names, and `{base}`: this server's URL with a slash at its end.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
     pub url: String,
@@ -189,7 +231,7 @@ impl Default for Resync {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     pub default: Scalar,
@@ -198,7 +240,7 @@ pub struct Switch {
 }
 
 /// One kind of phone as `provost simulate` plays it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Simulation {
     pub model: String,
@@ -206,7 +248,9 @@ pub struct Simulation {
     /// Prefix of the MACs it makes up.
     pub oui: Oui,
     /// The SUBSCRIBE, without its last empty line. Placeholders: `{mac}` `{MAC}` `{ip}` `{port}` `{model}` `{firmware}` `{number}`, the
-    /// last a number that is new at each start.
+    /// last a number that is new at each start. Left out for phones that do not announce themselves: they are told by DHCP where to
+    /// fetch (`provost simulate --url`).
+    #[serde(default)]
     pub subscribe: String,
     /// User-Agent of its HTTP requests. Placeholders as above, and `{mac:colons}` and `{MAC:colons}`.
     pub user_agent: String,
@@ -236,6 +280,12 @@ fn one_second() -> f32 {
 /// A regular expression that was compiled when the file was read.
 #[derive(Clone, Debug)]
 pub struct Pattern(pub Regex);
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
@@ -316,6 +366,12 @@ impl FromStr for FileName {
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl Serialize for FileName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -423,15 +479,53 @@ pub enum SpecError {
 impl Spec {
     /// Reads the text of a `vendor.yaml` and checks that its parts agree.
     pub fn read(yaml: &str) -> Result<Spec, SpecError> {
-        let spec: Spec = serde_yaml::from_str(yaml).map_err(|error| SpecError::Yaml(error.to_string()))?;
+        Spec::read_like(yaml, |_| None)
+    }
+
+    /// The same, with the text of the `vendor.yaml` that it is `like`, if it is like any: `base` is asked for it by the vendor's name
+    /// in paths.
+    pub fn read_like(yaml: &str, base: impl FnOnce(&str) -> Option<String>) -> Result<Spec, SpecError> {
+        let parse = |yaml: &str| serde_yaml::from_str::<Spec>(yaml).map_err(|error| SpecError::Yaml(error.to_string()));
+        let mut spec = parse(yaml)?;
+        if let Some(like) = &spec.like {
+            let refuse = |why: &str| SpecError::Inconsistent(format!("it is like \"{like}\", {why}"));
+            let text = base(&path_name(like)).ok_or_else(|| refuse("a vendor that is not here"))?;
+            let base = parse(&text).map_err(|error| refuse(&format!("whose vendor.yaml is no good: {error}")))?;
+            if base.like.is_some() {
+                return Err(refuse("which is itself like another; name that one"));
+            }
+            spec.inherit(base);
+        }
         spec.agree()?;
         Ok(spec)
+    }
+
+    fn inherit(&mut self, base: Spec) {
+        fn fill<V>(ours: &mut BTreeMap<String, V>, theirs: BTreeMap<String, V>) {
+            for (key, value) in theirs {
+                ours.entry(key).or_insert(value);
+            }
+        }
+        fill(&mut self.formats, base.formats);
+        fill(&mut self.options, base.options);
+        fill(&mut self.words, base.words);
+        for (name, table) in base.tables {
+            fill(self.tables.entry(name).or_default(), table);
+        }
+        self.raw_name = self.raw_name.take().or(base.raw_name);
     }
 
     fn agree(&self) -> Result<(), SpecError> {
         let refuse = |message: String| Err(SpecError::Inconsistent(message));
         if self.id().is_empty() {
             return refuse("\"vendor\" needs a letter or a digit".into());
+        }
+        for (field, table) in &self.words {
+            if !self.tables.contains_key(table) {
+                return refuse(format!(
+                    "\"words\" looks {field} up in a table \"{table}\", which is not under \"tables\""
+                ));
+            }
         }
         for file in &self.files {
             if let Some(template) = &file.template {
@@ -477,7 +571,18 @@ impl Spec {
 
     /// The vendor's name in paths and settings: lower case, letters and digits only.
     pub fn id(&self) -> String {
-        self.vendor.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+        path_name(&self.vendor)
+    }
+
+    /// The vendor's word for ours, from a table: as it is, without case, or for `de-AT` that for `de`.
+    pub fn word(&self, table: &str, ours: &str) -> Option<&Scalar> {
+        let table = self.tables.get(table)?;
+        let look = |ours: &str| {
+            table
+                .get(ours)
+                .or_else(|| table.iter().find(|(word, _)| word.eq_ignore_ascii_case(ours)).map(|(_, theirs)| theirs))
+        };
+        look(ours).or_else(|| look(ours.split_once('-')?.0))
     }
 
     /// Everything that speaks for this phone being one of ours.
@@ -519,6 +624,11 @@ impl Spec {
     pub fn format_of(&self, template: &str) -> Option<&Format> {
         self.formats.get(extension(template)?)
     }
+}
+
+/// A vendor's name in paths and settings.
+pub fn path_name(vendor: &str) -> String {
+    vendor.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
 }
 
 /// JSON Schema of `vendor.yaml`, for editors.

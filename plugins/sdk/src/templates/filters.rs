@@ -19,6 +19,28 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
             .ok_or_else(|| refuse(format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"")))?;
         Ok(Value::from(Serde(entry)))
     });
+    // {{ phone.locale.language | word("languages") }}: the same, but none where the table has no such word. What is looked up so stands
+    // under "words" in vendor.yaml, so that it is reported.
+    let words = spec.clone();
+    environment.add_filter("word", move |value: Value, name: String| -> Result<Value, Error> {
+        if value.is_none() {
+            return Ok(value);
+        }
+        if !words.tables.contains_key(&name) {
+            let why = format!("vendor.yaml has no table \"{name}\"");
+            return Err(Error::new(ErrorKind::InvalidOperation, why));
+        }
+        Ok(words.word(&name, &value.to_string()).map_or_else(|| Value::from(()), |word| Value::from(Serde(word))))
+    });
+    // {{ phone.zone.utc_offset | offset("%+:m") }}: see `offset`.
+    environment.add_filter("offset", |value: Value, form: String| -> Result<Value, Error> {
+        if value.is_none() {
+            return Ok(value);
+        }
+        offset(i64::try_from(value)?, &form)
+            .map(Value::from)
+            .map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
+    });
     // {{ line.mwi | choose("on", "off") }}
     environment.add_filter("choose", |value: Value, yes: Value, no: Value| -> Value {
         if value.is_none() {
@@ -44,4 +66,52 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
     environment.add_filter("bare", |mac: Value| -> Value {
         if mac.is_none() { mac } else { Value::from(mac.to_string().replace(':', "")) }
     });
+}
+
+/// Seconds east of UTC as phones write them. `%z` is `+0530`, `%:z` is `+05:30`, `%h` is `+5:30` or `+1` or `0`, `%H` is whole hours, with
+/// which half an hour is an error, `%m` is minutes, `%q` is quarters of an hour, `%s` is seconds.
+fn offset(seconds: i64, form: &str) -> Result<String, String> {
+    let (sign, hours, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600, seconds.abs() / 60 % 60);
+    let mut text = String::new();
+    let mut rest = form.chars();
+    while let Some(character) = rest.next() {
+        if character != '%' {
+            text.push(character);
+            continue;
+        }
+        text.push_str(&match rest.next() {
+            Some('z') => format!("{sign}{hours:02}{minutes:02}"),
+            Some(':') if rest.next() == Some('z') => format!("{sign}{hours:02}:{minutes:02}"),
+            Some('h') if seconds == 0 => "0".into(),
+            Some('h') if minutes == 0 => format!("{sign}{hours}"),
+            Some('h') => format!("{sign}{hours}:{minutes:02}"),
+            Some('H') if minutes != 0 => return Err("the time zone is not a whole number of hours from UTC".into()),
+            Some('H') => (seconds / 3600).to_string(),
+            Some('m') => (seconds / 60).to_string(),
+            Some('q') => (seconds / 900).to_string(),
+            Some('s') => seconds.to_string(),
+            Some('%') => "%".into(),
+            _ => return Err(format!("\"{form}\" is no form of an offset; it has %z, %:z, %h, %H, %m, %q or %s")),
+        });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::offset;
+
+    #[test]
+    fn an_offset_is_written_in_each_form_that_phones_read() {
+        for (seconds, form, text) in [
+            (19800, "%z %:z %h %m %q", "+0530 +05:30 +5:30 330 22"),
+            (-12600, "GMT%:z %h", "GMT-03:30 -3:30"),
+            (3600, "%h %H %s", "+1 1 3600"),
+            (-18000, "%h %H", "-5 -5"),
+            (0, "%h %:z", "0 +00:00"),
+        ] {
+            assert_eq!(offset(seconds, form).unwrap(), text);
+        }
+        assert!(offset(19800, "%H").is_err() && offset(0, "%x").is_err() && offset(0, "%").is_err());
+    }
 }

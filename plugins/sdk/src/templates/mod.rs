@@ -87,7 +87,10 @@ impl Templates {
             }
         };
         for source in sources.iter().filter(|source| !source.is_override) {
-            add(format!("@shipped/{}", source.name), source);
+            // What begins so is another vendor's, and stays what it is.
+            if !source.name.starts_with('@') {
+                add(format!("@shipped/{}", source.name), source);
+            }
             if !sources.iter().any(|other| other.is_override && other.name == source.name) {
                 add(source.name.clone(), source);
             }
