@@ -87,9 +87,7 @@ fn every_plugin_claims_its_own_captures_and_no_other_vendors() {
         assert_claimed(name, &identity(name, bytes), owner);
         *captured.entry(owner.unwrap_or("nobody")).or_default() += 1;
     }
-    for vendor in vendors.iter().chain(&["nobody"]) {
-        assert!(captured.contains_key(vendor), "there is no capture of {vendor}");
-    }
+    assert!(captured.contains_key("nobody"), "there is no capture of a phone that is nobody's");
     for (name, _) in OWNERS {
         assert!(captures.contains_key(*name), "{name} is no capture any more");
     }
@@ -119,12 +117,20 @@ fn every_plugin_claims_the_phones_that_it_simulates_by_each_thing_that_they_say(
         for kind in &plugin.spec.simulate {
             let mac = provost_phone::mac(kind, 1).expect("a prefix has room for one phone");
             let what = format!("{} of {}", kind.model, plugin.id);
-            let subscribe = told(&kind.subscribe, kind, mac).trim_end().replace('\n', "\r\n") + "\r\n\r\n";
-            let heard = identity(&what, subscribe.as_bytes());
-            assert_eq!((heard.mac, heard.model.as_deref()), (Some(mac), Some(kind.model.as_str())), "{what}");
-            assert_claimed(&what, &heard, Some(&plugin.id));
-            assert_claimed(&what, &Identity { mac: Some(mac), ..Identity::default() }, Some(&plugin.id));
-            assert_claimed(&what, &Identity { vendor: heard.vendor, ..Identity::default() }, Some(&plugin.id));
+            if !kind.subscribe.is_empty() {
+                let subscribe = told(&kind.subscribe, kind, mac).trim_end().replace('\n', "\r\n") + "\r\n\r\n";
+                let heard = identity(&what, subscribe.as_bytes());
+                // One vendor's phones are known to leave their MAC out.
+                assert!(heard.mac.is_none_or(|heard| heard == mac), "{what}: {heard:?}");
+                assert_eq!(heard.model.as_deref(), Some(kind.model.as_str()), "{what}");
+                assert_claimed(&what, &heard, Some(&plugin.id));
+                if heard.vendor.is_some() {
+                    assert_claimed(&what, &Identity { vendor: heard.vendor, ..Identity::default() }, Some(&plugin.id));
+                }
+            }
+            // Vendors who have their phones made by the same maker share its prefix.
+            let by_mac = bench::shelf().candidates(&Identity { mac: Some(mac), ..Identity::default() });
+            assert!(by_mac.iter().any(|(claiming, _)| claiming.id == plugin.id), "{what} is not claimed by its MAC");
             let agent = told(&kind.user_agent, kind, mac);
             assert_claimed(
                 &what,

@@ -134,7 +134,9 @@ fn may_refuse(shape: Shape, value: &str) -> bool {
     let nowhere = |character: char| matches!(character, '\u{fdd0}' | '\u{fffe}' | '\u{ffff}');
     value.chars().any(|character| control(character) || nowhere(character))
         || match shape {
-            Shape::Lines => value != value.trim() || value.contains(['\u{2028}', '\u{2029}']),
+            Shape::Lines | Shape::Colons | Shape::Modules => {
+                value != value.trim() || value.contains(['\u{2028}', '\u{2029}'])
+            }
             Shape::Quoted => value.contains(['"', '\u{2028}', '\u{2029}']),
             Shape::Xml | Shape::Binary => false,
         }

@@ -13,6 +13,10 @@ pub(crate) enum Shape {
     Quoted,
     /// `name = value`
     Lines,
+    /// `name: value`
+    Colons,
+    /// `name   :value` under headings in angle brackets.
+    Modules,
     /// The one format that is no text so far.
     Binary,
 }
@@ -23,8 +27,10 @@ impl Shape {
         let text = std::str::from_utf8(body).ok().filter(|text| !text.contains('\0'));
         match text {
             None => Shape::Binary,
+            Some(text) if text.starts_with("<<") => Shape::Modules,
             Some(text) if text.trim_start().starts_with('<') => Shape::Xml,
             Some(text) if quoted(text).is_ok_and(|settings| !settings.is_empty()) => Shape::Quoted,
+            Some(text) if colons(text).is_ok_and(|settings| !settings.is_empty()) => Shape::Colons,
             Some(_) => Shape::Lines,
         }
     }
@@ -36,19 +42,21 @@ impl Shape {
             Shape::Xml => xml(text()?),
             Shape::Quoted => quoted(text()?),
             Shape::Lines => lines(text()?),
+            Shape::Colons => colons(text()?),
+            Shape::Modules => modules(text()?),
             Shape::Binary => binary(body).map(|(_, settings)| settings),
         }
     }
 }
 
-/// Elements and attributes. An element is known by its name and its parents', and by its `idx` or `name`, which tell it from others.
+/// Elements and attributes. An element is known by its name and its parents', and by an attribute that tells it from others.
 pub(crate) fn xml(text: &str) -> Result<Settings, String> {
     let document = roxmltree::Document::parse(text).map_err(|error| error.to_string())?;
     let mut settings = Settings::new();
     let mut nodes = vec![(document.root_element(), String::new())];
     while let Some((node, parents)) = nodes.pop() {
         let mut name = format!("{parents}/{}", node.tag_name().name());
-        let telling = |name: &str| matches!(name, "idx" | "name");
+        let telling = |name: &str| matches!(name, "idx" | "name" | "id" | "ID" | "index");
         for attribute in node.attributes().filter(|attribute| telling(attribute.name())) {
             name.push_str(&format!("[{}={}]", attribute.name(), attribute.value()));
         }
@@ -87,9 +95,37 @@ fn lines(text: &str) -> Result<Settings, String> {
             .filter(|(name, _)| !name.is_empty())
     };
     text.split(['\n', '\r'])
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
         .map(|line| setting(line).ok_or_else(|| "a line is not name = value".to_owned()))
         .collect()
+}
+
+/// `name: value` to the end of the line; no name has an equals sign in it.
+fn colons(text: &str) -> Result<Settings, String> {
+    let setting = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim_matches(' ').to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+            .filter(|(name, _)| !name.is_empty() && !name.contains('='))
+    };
+    text.split(['\n', '\r'])
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+        .map(|line| setting(line).ok_or_else(|| "a line is not name: value".to_owned()))
+        .collect()
+}
+
+/// `name   :value` to the end of the line, each under the heading that it stands below.
+fn modules(text: &str) -> Result<Settings, String> {
+    let mut heading = String::new();
+    let mut settings = Settings::new();
+    for line in text.split("\r\n").filter(|line| !line.is_empty()) {
+        if line.starts_with('<') {
+            heading = line.to_owned();
+        } else if !line.starts_with("--") {
+            let (name, value) = line.split_once(':').ok_or_else(|| "a line is not name :value".to_owned())?;
+            settings.push((format!("{heading}{}", name.trim_end()), value.to_owned()));
+        }
+    }
+    Ok(settings)
 }
 
 /// Length in words, checksum, MAC, an empty line, then `name=value` in percent-encoding, joined by `&`.

@@ -2,21 +2,35 @@
 
 use std::fs;
 
-use provost_plugin::{MacAddr, Spec, spec::Simulation};
+use provost_plugin::{
+    MacAddr, Spec,
+    spec::{Simulation, path_name},
+};
 
 use crate::repository;
 
-/// Every `plugins/*/vendor.yaml`, by folder name. Panics at one that cannot be read: a vendor left out would be a test left out.
+/// Every `plugins/*/vendor.yaml`, by the vendor's name in paths. Panics at one that cannot be read: a vendor left out would be a test
+/// left out.
 pub fn specs() -> Vec<(String, Spec)> {
     let plugins = repository().join("plugins");
     let entries = fs::read_dir(&plugins).unwrap_or_else(|error| panic!("cannot read {}: {error}", plugins.display()));
-    let mut specs: Vec<_> = entries
+    let texts: Vec<_> = entries
         .flatten()
         .filter_map(|entry| {
             let file = entry.path().join("vendor.yaml");
-            let yaml = fs::read_to_string(&file).ok()?;
-            let spec = Spec::read(&yaml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            Some((entry.file_name().to_string_lossy().into_owned(), spec))
+            Some((fs::read_to_string(&file).ok()?, file))
+        })
+        .collect();
+    let named = |id: &str| {
+        let is =
+            |yaml: &str| yaml.lines().any(|line| line.strip_prefix("vendor:").map(path_name).as_deref() == Some(id));
+        texts.iter().find(|(yaml, _)| is(yaml)).map(|(yaml, _)| yaml.clone())
+    };
+    let mut specs: Vec<_> = texts
+        .iter()
+        .map(|(yaml, file)| {
+            let spec = Spec::read_like(yaml, named).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            (spec.id(), spec)
         })
         .collect();
     specs.sort_by(|one, other| one.0.cmp(&other.0));

@@ -58,8 +58,7 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
 /// The kinds of phones that are asked for: vendor by vendor, so that a mixed fleet is mixed.
 fn kinds(shelf: &Shelf, words: &SimulateArgs) -> Result<Vec<(String, Simulation)>> {
     let mut by_vendor: Vec<(String, Vec<Simulation>)> = Vec::new();
-    // An inventory is for all of them, however they learn where it is.
-    let told = words.url.is_some() || words.inventory || !words.vendor.is_empty();
+    let told = words.url.is_some() || !words.vendor.is_empty();
     for plugin in shelf.plugins() {
         let kinds: Vec<_> =
             plugin.spec.simulate.iter().filter(|kind| told || !kind.subscribe.is_empty()).cloned().collect();

@@ -39,6 +39,11 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
     let spec = &plugin.spec;
     let (one, other) = (sample(spec, 0), sample(spec, 1));
     let least = |field: &str| only(&one, &|path| path == field || NEEDED.contains(&path));
+    // With what bears the same first name: a `backup_port` without a `backup_server` is nothing.
+    let kin = |field: &str, with: bool| {
+        let stem = field.rfind(['.', '_']).map_or(field, |end| &field[..end]);
+        only(&one, &|path| NEEDED.contains(&path) || path.starts_with(stem) && (with || path != field))
+    };
     let models = models(spec);
     let render = |settings: &Value| -> Result<Vec<_>, _> {
         models.iter().map(|(name, model)| files(plugin, name, model, settings)).collect()
@@ -51,6 +56,7 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
         let seen = differs(&replaced(&one, &field, None), &full)
             || differs(&replaced(&one, &field, Some(&other)), &full)
             || differs(&least(&field), &bare)
+            || differs(&kin(&field, true), &render(&kin(&field, false))?)
             || NEEDED.contains(&field.as_str()) && differs(&replaced(&least(""), &field, Some(&other)), &bare);
         let declared = |list: &[String]| list.iter().any(|path| covers(path, &field));
         let unsupported = declared(&spec.unsupported) || models.iter().all(|(_, model)| declared(&model.unsupported));
@@ -283,6 +289,11 @@ fn sample(spec: &Spec, which: usize) -> Value {
             "locked": of(json!(true), json!(false)),
         })
     };
+    // What a key dials that has no value of its own is another setting.
+    let by_itself = |position: u16| {
+        let wanted = ["park", "retrieve", "pickup", "group_pickup", "voicemail", "line"][usize::from(position) - 7];
+        json!({ "position": position, "kind": kind(wanted, 0), "line": 1 })
+    };
     let forward = |target: u16| {
         json!({
             "enabled": of(json!(true), json!(false)),
@@ -352,7 +363,7 @@ fn sample(spec: &Spec, which: usize) -> Value {
     let mut sample = json!({
         "lines": lines,
         // As many as it takes to reach every section of a phone that has several.
-        "keys": (1..=12).map(key).collect::<Vec<_>>(),
+        "keys": (1..=6).map(key).chain((7..=12).map(by_itself)).collect::<Vec<_>>(),
         "expansion": [{ "keys": [key(1)] }],
         "time": {
             "zone": word("time.zone", ["Europe/Berlin", "America/New_York"]),
@@ -395,13 +406,14 @@ fn sample(spec: &Spec, which: usize) -> Value {
             "url": of(json!("http://192.0.2.1:8080/fw/two.bin"), json!("http://192.0.2.1:8080/fw/three.bin")),
         },
         "phonebook": {
-            "remote": [{
+            // Phones may treat the first and the further ones differently.
+            "remote": (0..2).map(|_| json!({
                 "name": of(json!("Company"), json!("Office")),
                 "url": of(json!("http://192.0.2.1:8080/book/phonebook.xml"), json!("http://192.0.2.2:8080/book/phonebook.xml")),
                 "username": of(json!("book"), json!("book2")),
                 "password": of(json!("secret-seven"), json!("secret-eight")),
                 "refresh": of(json!(3600), json!(7200)),
-            }],
+            })).collect::<Vec<_>>(),
             "ldap": {
                 "server": of(json!("ldap.example.net"), json!("ldap.example.org")),
                 "port": of(json!(389), json!(3890)),

@@ -7,7 +7,7 @@ use std::{ffi::c_void, panic::AssertUnwindSafe, path::Path, ptr, sync::Arc};
 
 use libloading::{Library, Symbol};
 use provost_plugin::{
-    Render, TemplateFailure, Variables,
+    Render, Spec, TemplateFailure, Variables,
     abi::{self, Buffer, Description, HostTable, PluginTable, Slice},
 };
 
@@ -224,7 +224,10 @@ fn render_request(templates: &dyn Render, request: &[u8]) -> Result<String, Temp
 pub fn probe(path: &Path) -> Result<Arc<str>, OpenError> {
     let library = OpenLibrary::open(path)?;
     let description = library.describe()?;
-    library.create(&description.vendor_yaml)?;
+    // What it is like is not known here; such a library is first started in the server, with what it inherits.
+    if serde_yaml::from_str::<Spec>(&description.vendor_yaml).map_or(true, |spec| spec.like.is_none()) {
+        library.create(&description.vendor_yaml)?;
+    }
     Ok(description.version.into())
 }
 

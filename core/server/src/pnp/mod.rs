@@ -5,3 +5,4 @@
 pub mod exchange;
 pub mod interfaces;
 pub mod listener;
+mod neighbours;
