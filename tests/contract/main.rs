@@ -7,10 +7,14 @@ mod bench;
 mod binary;
 /// Whose phone is it: captures, simulated phones, file names.
 mod claims;
+/// Every field of the common model is honoured, or declared as one that is not.
+mod coverage;
 /// Values that break files: they come back out as they went in, or the file is refused and the field is named.
 mod hostile;
 /// Every model renders every file, the same each time.
 mod models;
+/// Every parameter that is written has a source.
+mod parameters;
 /// Files read as a phone reads them.
 mod readers;
 /// Passwords are in the devices' own files and nowhere else.

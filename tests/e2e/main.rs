@@ -12,6 +12,8 @@ mod bench;
 mod captures;
 /// Phones of every kind that the vendors know, from the SUBSCRIBE to the file: alone, over each door, and in numbers on a bad network.
 mod fleet;
+/// Names of files that several vendors have.
+mod names;
 /// Interfaces and addresses that come, go and move while it serves.
 mod network;
 /// Beside a PBX that owns port 5060.

@@ -39,7 +39,7 @@ fn boot(server: &Server, host: &Host, address: Ipv4Addr, local: Ipv4Addr) {
 }
 
 /// Reads a file over TFTP, and cares from where it comes: strict phones do.
-fn tftp(host: &Host, address: Ipv4Addr, server: Ipv4Addr, name: &str) -> Vec<u8> {
+pub(crate) fn tftp(host: &Host, address: Ipv4Addr, server: Ipv4Addr, name: &str) -> Vec<u8> {
     let socket = host.udp((address, 0));
     socket.send_to(format!("\0\x01{name}\0octet\0").as_bytes(), (server, 69)).unwrap();
     let mut file = Vec::new();

@@ -25,6 +25,48 @@ fn every_plugins_readme_has_the_same_sections_in_the_same_order() {
     }
 }
 
+/// The table of vendors in README.md, from their data.
+fn vendors() -> String {
+    let mut rows: Vec<_> = specs()
+        .into_iter()
+        .map(|(folder, spec)| {
+            let announces = spec.simulate.iter().any(|kind| !kind.subscribe.is_empty());
+            let plugin = match (&spec.library, &spec.like) {
+                (Some(_), _) => "library".to_owned(),
+                (None, Some(like)) => format!("data, like {like}"),
+                (None, None) => "data".to_owned(),
+            };
+            let row = format!(
+                "| [{}](plugins/{folder}/README.md) | {} | {} | {} | {} | {plugin} |\n",
+                spec.vendor,
+                spec.models.len(),
+                spec.files.len(),
+                if announces { "yes" } else { "DHCP" },
+                spec.evidence_level.as_str(),
+            );
+            (spec.vendor.to_lowercase(), row)
+        })
+        .collect();
+    rows.sort();
+    let rows: String = rows.into_iter().map(|(_, row)| row).collect();
+    format!("| vendor | models | files | multicast | evidence | plugin |\n|---|--:|--:|---|---|---|\n{rows}")
+}
+
+#[test]
+fn the_readme_has_the_table_of_vendors_as_it_is() {
+    let readme = read("README.md");
+    let (begin, end) = ("<!-- vendors: from plugins/*/vendor.yaml, by tests/repo -->\n", "<!-- /vendors -->");
+    let (before, rest) = readme.split_once(begin).expect("README.md has the mark where the table begins");
+    let (shown, after) = rest.split_once(end).expect("README.md has the mark where the table ends");
+    let table = vendors();
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|word| word != "0") {
+        let text = format!("{before}{begin}{table}{end}{after}");
+        fs::write(repository().join("README.md"), text).expect("the repository can be written to");
+        return;
+    }
+    assert_eq!(shown, table, "left: README.md, right: what the plugins say; UPDATE_GOLDEN=1 writes it anew");
+}
+
 /// What stands in backquotes.
 fn code(text: &str) -> Vec<String> {
     let quoted = Regex::new("`([^`]+)`").expect("a pattern");

@@ -63,6 +63,10 @@ mod tests {
         let found = fs::read_dir(repository().join("plugins")).unwrap().flatten();
         let expected = found.filter(|entry| entry.path().join("vendor.yaml").exists()).count();
         assert_eq!(names.len(), expected, "{names:?}");
+        for name in &names {
+            let file = repository().join("plugins").join(name).join("vendor.yaml");
+            assert!(file.exists(), "the folder of {name} has another name: {} is not there", file.display());
+        }
     }
 
     #[test]

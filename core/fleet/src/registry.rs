@@ -116,10 +116,18 @@ pub struct Registry {
     /// Several, so that phones that boot together do not wait for each other.
     shards: Vec<Mutex<Shard>>,
     per_shard: usize,
-    /// Never locked together with a shard.
-    addresses: Mutex<HashMap<IpAddr, MacAddr>>,
+    /// Never locked together with a shard. Whoever announced itself from an address has it; where nobody did, as with phones that DHCP
+    /// sends here, whoever asked from there last for a file of its own.
+    addresses: Mutex<HashMap<IpAddr, Occupant>>,
+    capacity: usize,
     sightings: AtomicU64,
     forgotten: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Occupant {
+    mac: MacAddr,
+    announced: bool,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +159,7 @@ impl Registry {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             per_shard: (capacity / shards).max(1),
             addresses: Mutex::default(),
+            capacity,
             sightings: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
         }
@@ -162,9 +171,10 @@ impl Registry {
         self.sightings.fetch_add(1, Ordering::Relaxed);
         let (announced, address) = (sighting.announced, sighting.address);
         let mut gone = Vec::new();
+        let before;
         {
             let mut shard = self.shard(mac);
-            let before = shard.observe(mac, sighting, state);
+            before = shard.observe(mac, sighting, state);
             if announced && before != address {
                 gone.extend(before.map(|address| (address, mac)));
             }
@@ -175,12 +185,22 @@ impl Registry {
             }
         }
         let mut addresses = lock(&self.addresses);
-        if announced && let Some(address) = address {
-            addresses.insert(address.to_canonical(), mac);
+        if let Some(address) = address.map(|address| address.to_canonical()) {
+            let free = match addresses.get(&address) {
+                Some(occupant) => !occupant.announced,
+                None => addresses.len() < self.capacity,
+            };
+            // One that announced itself from elsewhere is there: whoever asks in its name from here is somebody else.
+            let is_elsewhere = before
+                .and_then(|before| addresses.get(&before.to_canonical()))
+                .is_some_and(|occupant| occupant.announced && occupant.mac == mac);
+            if announced || state == State::Known && free && !is_elsewhere {
+                addresses.insert(address, Occupant { mac, announced });
+            }
         }
         for (address, mac) in gone {
             // Somebody else may have the address by now.
-            if addresses.get(&address.to_canonical()) == Some(&mac) {
+            if addresses.get(&address.to_canonical()).is_some_and(|occupant| occupant.mac == mac) {
                 addresses.remove(&address.to_canonical());
             }
         }
@@ -209,9 +229,9 @@ impl Registry {
         self.shard(mac).phones.get(&mac).map(|kept| kept.record.clone())
     }
 
-    /// The phone that last announced itself from this address.
+    /// The phone that last announced itself from this address, or, where none did, asked for a file of its own from there.
     pub fn by_address(&self, address: IpAddr) -> Option<MacAddr> {
-        lock(&self.addresses).get(&address.to_canonical()).copied()
+        lock(&self.addresses).get(&address.to_canonical()).map(|occupant| occupant.mac)
     }
 
     /// Decides anew who is known, after the files changed.
@@ -420,6 +440,25 @@ mod tests {
         );
         registry.observe(sighting(2, "10.0.0.8", 4), State::Known);
         assert_eq!(registry.by_address(address), None);
+    }
+
+    #[test]
+    fn an_address_from_which_nobody_announced_itself_belongs_to_whoever_asked_last() {
+        let registry = Registry::new(10);
+        let asks = |number, address, at| Sighting { announced: false, ..sighting(number, address, at) };
+        let address = "10.0.0.1".parse().unwrap();
+        registry.observe(asks(1, "10.0.0.1", 1), State::Pending);
+        assert_eq!(registry.by_address(address), None, "a stranger has nothing to be given");
+        registry.observe(asks(1, "10.0.0.1", 2), State::Known);
+        registry.observe(asks(2, "10.0.0.1", 3), State::Known);
+        assert_eq!(registry.by_address(address), Some(mac(2)));
+        registry.observe(sighting(3, "10.0.0.1", 4), State::Known);
+        registry.observe(asks(2, "10.0.0.1", 5), State::Known);
+        assert_eq!(
+            registry.by_address(address),
+            Some(mac(3)),
+            "asking must not take the address from who announced itself"
+        );
     }
 
     #[test]

@@ -72,6 +72,20 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
     Ok(honours)
 }
 
+/// Every file of every kind of phone that this vendor has, for phones that have everything set: what its templates can write.
+pub fn everything(plugin: &InService) -> Result<Vec<Vec<u8>>, CallError> {
+    let spec = &plugin.spec;
+    let (one, other) = (sample(spec, 0), sample(spec, 1));
+    let least = only(&one, &|path| NEEDED.contains(&path));
+    let mut all = Vec::new();
+    for (name, model) in models(spec) {
+        for settings in [&one, &other, &least] {
+            all.extend(bodies(plugin, &name, model, settings)?);
+        }
+    }
+    Ok(all)
+}
+
 /// What the phone of the second comparison has.
 const NEEDED: &[&str] = &[
     "lines.position",
@@ -140,6 +154,10 @@ fn models(spec: &Spec) -> Vec<(String, &Model)> {
 
 /// Every file of one phone, one after the other.
 fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<u8>, CallError> {
+    Ok(bodies(plugin, name, model, settings)?.join(&0))
+}
+
+fn bodies(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<Vec<u8>>, CallError> {
     let spec = &plugin.spec;
     let mut settings: Settings = serde_json::from_value(settings.clone()).expect("a changed sample is still one");
     // What is one setting for the whole phone is read where all lines have it from.
@@ -159,13 +177,13 @@ fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Res
     };
     let shared = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..phone.settings.clone() };
     let shared = Phone { mac: None, settings: shared, ..phone.clone() };
-    let mut bytes = Vec::new();
-    for (index, file) in spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone)) {
-        let whose = if file.kind == FileKind::Common { &shared } else { &phone };
-        bytes.extend(plugin.render(index, whose)?.body);
-        bytes.push(0);
-    }
-    Ok(bytes)
+    let offered = spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone));
+    offered
+        .map(|(index, file)| {
+            let whose = if file.kind == FileKind::Common { &shared } else { &phone };
+            Ok(plugin.render(index, whose)?.body)
+        })
+        .collect()
 }
 
 /// The leaves of a sample, without positions in lists.

@@ -13,7 +13,7 @@ mod shelf;
 mod staging;
 mod trial;
 
-pub use coverage::{Honour, coverage};
+pub use coverage::{Honour, coverage, everything};
 pub use discover::Places;
 pub use library::{OpenError, probe};
 pub use problem::Problem;

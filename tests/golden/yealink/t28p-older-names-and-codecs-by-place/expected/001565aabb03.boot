@@ -1,0 +1,3 @@
+#!version:1.0.0.1
+include:config "y000000000000.cfg"
+include:config "001565aabb03.cfg"
