@@ -14,7 +14,10 @@ fn root(name: &str) -> PathBuf {
 
 fn specs() -> Vec<Spec> {
     let folders = fs::read_dir(root("plugins")).unwrap().map(|entry| entry.unwrap().path().join("vendor.yaml"));
-    folders.filter_map(|path| Some(Spec::read(&fs::read_to_string(path).ok()?).unwrap())).collect()
+    let texts: Vec<String> = folders.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    // Of a vendor that is like another only who its phones are is asked here, which it does not inherit.
+    let named = |id: &str| texts.iter().find(|text| text.to_lowercase().contains(&format!("vendor: {id}\n"))).cloned();
+    texts.iter().map(|text| Spec::read_like(text, named).unwrap()).collect()
 }
 
 /// What the phone with this MAC said in the capture that the sample device stands for.

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use crate::Flyingvoice;
 
 const VENDOR_YAML: &str = include_str!("../vendor.yaml");
+const YEALINK_YAML: &str = include_str!("../../yealink/vendor.yaml");
 const MAC: &str = "00:21:f2:22:b0:21";
 const HOSTILE: &str = "p<&>\"';#=%\\ü";
 
 fn plugin() -> Flyingvoice {
-    Flyingvoice::from(Spec::read(VENDOR_YAML).unwrap())
+    Flyingvoice::from(Spec::read_like(VENDOR_YAML, |like| (like == "yealink").then(|| YEALINK_YAML.into())).unwrap())
 }
 
 /// A phone of `model` as the host would resolve it, with `settings` on top.
@@ -55,8 +56,8 @@ fn with(mut line: Value, fields: Value) -> Value {
 
 fn render(path: &str, phone: &Phone) -> Result<String, PluginError> {
     let plugin = plugin();
-    let templates =
-        testing::templates(&plugin, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/flyingvoice"));
+    let folder = |vendor: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates").join(vendor);
+    let templates = testing::templates_like(&plugin, &folder("flyingvoice"), &folder("yealink"));
     testing::render(&plugin, &templates, path, phone).map(|file| {
         assert_eq!(file.content_type, "text/plain");
         String::from_utf8(file.body).unwrap()
@@ -303,6 +304,53 @@ fn keys_go_to_the_section_that_holds_them() {
     }
     let fields: Vec<String> = plugin().complaints(&phone).into_iter().map(|complaint| complaint.field).collect();
     assert_eq!(fields, ["keys.6.kind", "keys.7"]);
+}
+
+#[test]
+fn what_only_yealink_phones_are_known_to_do_is_reported_and_left_out() {
+    let phone = phone(
+        "FIP14G",
+        json!({
+            "lines": [with(line(1), json!({"shared": true, "dial_plan": "xx", "forward": {"no_answer": {"timeout": 20}}}))],
+            "keys": [{"position": 1, "kind": "hold", "line": 1}, {"position": 2, "kind": "xml_app", "line": 1, "value": "http://x/"}],
+            "expansion": [{"keys": [{"position": 1, "kind": "blf", "line": 1, "value": "200"}]}],
+            "access": {"user": {"password": "us3r"}, "lock_pin": "1234"},
+            "qos": {"sip_dscp": 24},
+            "display": {"brightness": 50},
+        }),
+    );
+    let cfg = device(&phone);
+    let yealink = [
+        "linekey",
+        "expansion",
+        "shared_line",
+        "dialplan",
+        "timeout_fwd.timeout",
+        "user:",
+        "phone_lock",
+        "qos",
+        "backlight",
+    ];
+    for (name, value) in &cfg {
+        assert!(!yealink.iter().any(|word| name.contains(word) || value.contains(word)), "{name} = {value}");
+    }
+    let mut fields: Vec<String> = plugin().complaints(&phone).into_iter().map(|complaint| complaint.field).collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "access.lock_pin",
+            "access.user.password",
+            "display.brightness",
+            "expansion.0",
+            "keys.0.kind",
+            "keys.1.kind",
+            "lines.0.dial_plan",
+            "lines.0.forward.no_answer.timeout",
+            "lines.0.shared",
+            "qos.sip_dscp",
+        ]
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     model::Phone,
     plugin::{Plugin, PluginError, RenderedFile, offers},
+    spec::path_name,
     templates::{Source, Templates},
 };
 
@@ -12,7 +13,27 @@ use crate::{
 pub fn templates(plugin: &dyn Plugin, directory: &Path) -> Arc<Templates> {
     let mut sources = Vec::new();
     collect(directory, "", &mut sources);
-    match Templates::compile(plugin.spec(), &sources) {
+    compile(plugin, &sources)
+}
+
+/// The same for a vendor that is `like` another, whose templates are below `base`: they answer where `directory` has none of their name,
+/// and as `@vendor/NAME` in any case.
+pub fn templates_like(plugin: &dyn Plugin, directory: &Path, base: &Path) -> Arc<Templates> {
+    let like = plugin.spec().like.as_deref().expect("the vendor is like another");
+    let (mut sources, mut theirs) = (Vec::new(), Vec::new());
+    collect(directory, "", &mut sources);
+    collect(base, "", &mut theirs);
+    for source in theirs {
+        if !sources.iter().any(|own: &Source| own.name == source.name) {
+            sources.push(source.clone());
+        }
+        sources.push(Source { name: format!("@{}/{}", path_name(like), source.name), ..source });
+    }
+    compile(plugin, &sources)
+}
+
+fn compile(plugin: &dyn Plugin, sources: &[Source]) -> Arc<Templates> {
+    match Templates::compile(plugin.spec(), sources) {
         Ok(templates) => Arc::new(templates),
         Err(failures) => panic!("{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }

@@ -41,6 +41,10 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
             .map(Value::from)
             .map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
     });
+    // {{ refuse("a colon ends the name") }}: the file cannot be made, and this is why.
+    environment.add_function("refuse", |why: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, why))
+    });
     // {{ line.mwi | choose("on", "off") }}
     environment.add_filter("choose", |value: Value, yes: Value, no: Value| -> Value {
         if value.is_none() {
