@@ -75,7 +75,7 @@ fn every_parameter_that_is_written_has_a_source() {
             .filter_map(|line| line.rsplit_once(','))
             .map(|(parameter, source)| (parameter.to_owned(), source.to_owned()))
             .collect();
-        if update {
+        if update && folder.is_dir() {
             listed.retain(|parameter, _| written[&vendor].contains(parameter));
             for parameter in &written[&vendor] {
                 listed.entry(parameter.clone()).or_default();
