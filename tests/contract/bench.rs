@@ -46,7 +46,7 @@ phonebook:
   remote: [{ name: Company, url: 'http://192.0.2.5/phonebook.xml', username: book, password: password-book }]
   ldap: { server: ldap.example.net, base: 'dc=example,dc=net', username: reader, password: password-ldap }
 syslog: { server: 192.0.2.9, level: info }
-dect: { access_code: password-dect }
+dect: { access_code: '9357' }
 lines:
   - { number: 101, label: Front, display_name: Anna Berg, auth_username: auth101, password: password-one }
   - { number: 102, password: password-two }

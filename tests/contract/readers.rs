@@ -100,11 +100,13 @@ fn lines(text: &str) -> Result<Settings, String> {
         .collect()
 }
 
-/// `name: value` to the end of the line; no name has an equals sign in it.
+/// `name: value` to the end of the line, in quotes where it would be misread without; no name has an equals sign in it.
 fn colons(text: &str) -> Result<Settings, String> {
     let setting = |line: &str| {
         let (name, value) = line.split_once(':')?;
-        Some((name.trim_matches(' ').to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+        let value = value.trim_matches([' ', '\t']);
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        Some((name.trim_matches(' ').to_owned(), value.to_owned()))
             .filter(|(name, _)| !name.is_empty() && !name.contains('='))
     };
     text.split(['\n', '\r'])

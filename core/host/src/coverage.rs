@@ -48,13 +48,14 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
     let render = |settings: &Value| -> Result<Vec<_>, _> {
         models.iter().map(|(name, model)| files(plugin, name, model, settings)).collect()
     };
-    let (full, bare) = (render(&one)?, render(&least(""))?);
+    let (full, full_other, bare) = (render(&one)?, render(&other)?, render(&least(""))?);
     let mut honours = BTreeMap::new();
     for field in fields(&one).into_iter().filter(|field| !is_elsewhere(field)) {
         // A value that the files cannot do without says by its error that they have it.
         let differs = |settings: &Value, before: &Vec<Vec<u8>>| render(settings).map_or(true, |after| after != *before);
         let seen = differs(&replaced(&one, &field, None), &full)
             || differs(&replaced(&one, &field, Some(&other)), &full)
+            || differs(&replaced(&other, &field, Some(&one)), &full_other)
             || differs(&least(&field), &bare)
             || differs(&kin(&field, true), &render(&kin(&field, false))?)
             || NEEDED.contains(&field.as_str()) && differs(&replaced(&least(""), &field, Some(&other)), &bare);
@@ -310,7 +311,7 @@ fn sample(spec: &Spec, which: usize) -> Value {
     // What a key dials that has no value of its own is another setting.
     let by_itself = |position: u16| {
         let wanted = ["park", "retrieve", "pickup", "group_pickup", "voicemail", "line"][usize::from(position) - 7];
-        json!({ "position": position, "kind": kind(wanted, 0), "line": 1 })
+        json!({ "position": position, "kind": kind(wanted, 0), "line": of(json!(1), json!(2)) })
     };
     let forward = |target: u16| {
         json!({

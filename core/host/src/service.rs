@@ -131,6 +131,7 @@ impl InService {
     /// The bytes of the `index`-th file of the spec. Blocks while a library answers, up to the deadline.
     pub fn render(&self, index: usize, phone: &Phone) -> Result<RenderedFile, CallError> {
         let file: &FileSpec = &self.spec.files[index];
+        let phone = &*self.fitting(phone);
         let bound = Arc::new(self.templates.bind(file, phone));
         let Code::Library(workers) = &self.code else {
             return Ok(bound.finish(&Variables::new())?);
@@ -149,6 +150,18 @@ impl InService {
             Rendered::Text { content_type, text } => RenderedFile { body: text.into_bytes(), content_type },
             Rendered::Bytes { content_type, bytes } => RenderedFile { body: bytes, content_type },
         })
+    }
+
+    /// The phone without raw settings whose names are none: they are reported, and would break the file.
+    fn fitting<'a>(&self, phone: &'a Phone) -> Cow<'a, Phone> {
+        let Some(pattern) = &self.spec.raw_name else { return Cow::Borrowed(phone) };
+        let fits = |name: &String| pattern.0.is_match(name);
+        if phone.raw.keys().all(fits) {
+            return Cow::Borrowed(phone);
+        }
+        let mut phone = phone.clone();
+        phone.raw.retain(|name, _| fits(name));
+        Cow::Owned(phone)
     }
 
     /// What `phone` asks for in vain.

@@ -214,9 +214,9 @@ fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailu
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let expression = error
         .range()
-        .and_then(|range| source.get(whole_path(source, range.start)..range.end))
+        .and_then(|range| printed(source, &range).or_else(|| source.get(whole_path(source, range.start)..range.end)))
         .map(str::trim)
-        .filter(|expression| !expression.is_empty() && expression.len() <= 80 && !expression.contains('\n'))
+        .filter(|expression| !expression.is_empty() && expression.len() <= 120 && !expression.contains('\n'))
         .map(|expression| format!(" in \"{expression}\""))
         .unwrap_or_default();
     let kind = error.kind();
@@ -226,6 +226,13 @@ fn failure(error: &minijinja::Error, shown: &str, source: &str) -> TemplateFailu
         line: error.line().unwrap_or(0),
         message: format!("{what}{expression}"),
     }
+}
+
+/// What stands between the braces around a place: the engine points at the last filter, a person looks for the value that went in.
+fn printed<'a>(source: &'a str, range: &std::ops::Range<usize>) -> Option<&'a str> {
+    let start = source.get(..range.start)?.rfind("{{")? + 2;
+    let end = range.start + source.get(range.start..)?.find("}}")?;
+    source.get(start..end).filter(|inside| !inside.contains("}}") && !inside.contains("%}"))
 }
 
 /// The engine points at the last step of a path that failed (`.password`); a person looks for all of it (`line.password`).
