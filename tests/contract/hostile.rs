@@ -134,6 +134,8 @@ fn may_refuse(shape: Shape, value: &str) -> bool {
     let nowhere = |character: char| matches!(character, '\u{fdd0}' | '\u{fffe}' | '\u{ffff}');
     value.chars().any(|character| control(character) || nowhere(character))
         || match shape {
+            // Those are put into quotes where they would be misread without.
+            Shape::Colons if value.contains('"') => true,
             Shape::Lines | Shape::Colons | Shape::Modules => {
                 value != value.trim() || value.contains(['\u{2028}', '\u{2029}'])
             }

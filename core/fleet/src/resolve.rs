@@ -192,7 +192,10 @@ struct Model<'a> {
 
 impl<'a> Model<'a> {
     fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
-        let Some(told) = told else { return Model { name: None, row: None, spellings: Vec::new() } };
+        let Some(told) = told else {
+            // What holds for any model holds for one that nobody has told.
+            return Model { name: None, row: spec.models.get("*"), spellings: Vec::new() };
+        };
         match spec.model(told) {
             // A row that is a pattern has no name of its own to give.
             Some((name, row)) if name.contains('*') => {

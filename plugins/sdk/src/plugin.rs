@@ -115,9 +115,12 @@ impl Phone {
 /// Writes out the URL pattern that `vendor.yaml` gives for this phone's family.
 pub fn announce_by_data(spec: &Spec, announced: &Announced) -> Result<String, PluginError> {
     let identity = &announced.identity;
-    let row = identity.model.as_deref().and_then(|model| spec.model(model));
+    let row = match identity.model.as_deref() {
+        Some(model) => spec.model(model).map(|(_, model)| model),
+        None => spec.models.get("*"),
+    };
     let pattern =
-        row.and_then(|(_, model)| spec.announce.families.get(model.family.as_deref()?)).unwrap_or(&spec.announce.url);
+        row.and_then(|model| spec.announce.families.get(model.family.as_deref()?)).unwrap_or(&spec.announce.url);
     expand_url(pattern, &announced.base_url, identity)
 }
 

@@ -40,7 +40,7 @@ pub struct Spec {
     /// Regular expressions over the HTTP User-Agent, with the named groups `model`, `firmware` and `mac` where they occur.
     #[serde(default)]
     pub user_agents: Vec<Pattern>,
-    /// Models by type designation; `*` stands for any run of characters. The first that fits wins, in the order of the file's keys:
+    /// Models by type designation; `*` stands for any run of characters, and by itself also for a phone that tells no model. The first that fits wins, in the order of the file's keys:
     /// an exact name before a pattern, a longer pattern before a shorter one.
     #[serde(default)]
     pub models: BTreeMap<String, Model>,
