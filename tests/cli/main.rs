@@ -9,6 +9,8 @@ mod site;
 
 /// The commands: what they print, what they end with, and that nobody reads a password where none belongs.
 mod commands;
+/// What a vendor's data can say: like another, words, fields that no file says.
+mod data;
 /// Phones are told somebody else's URL.
 mod forward;
 /// Plugins come, change and go in a running server: folders, libraries, a library in C; broken ones are refused with the reason.
