@@ -190,3 +190,52 @@ fn a_network_that_has_a_url_of_its_own_is_told_that_one() {
     assert_eq!(from, SocketAddrV4::new(lan.server().interfaces()[1].address, from.port()));
     decided(&server, &handset, "announced");
 }
+
+/// The SUBSCRIBE that AudioCodes' manual prints: no vendor, and no MAC anywhere.
+fn nameless(phone: Ipv4Addr, call: u32) -> Vec<u8> {
+    format!(
+        "SUBSCRIBE sip:224.0.1.75:5060 SIP/2.0\r\nFrom: <sip:00000001@{phone}:5060>;tag=1c{call}\r\nTo: <sip:224.0.1.75:5060>\r\n\
+         Call-ID: {call}\r\nCSeq: 1 SUBSCRIBE\r\nVia: SIP/2.0/UDP {phone}:5060;rport;branch=z9hG4bK-{call}\r\nExpires: 0\r\n\
+         Event: ua-profile;profile-type=\"application\";model=\"420HD\";version=\"1.2.1_build_6\"\r\nMax-Forwards: 70\r\n\
+         Accept: application/url\r\nContact: <sip:00000001@{phone}:5060>\r\nUser-Agent: AUDC-IPPhone/1.2.1_build_6\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_phone_that_does_not_say_its_mac_is_known_by_its_neighbour_entry() {
+    let lan = Lan::new(2);
+    let mac_of = |index: usize| {
+        let mut ip = lan.phone(index).command(tools::require("ip"));
+        let shown =
+            tools::feed(ip.args(["-json", "link", "show", &lan.phone(index).interfaces()[0].name]), b"").unwrap();
+        let links: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+        links[0]["address"].as_str().unwrap().to_owned()
+    };
+    let inventory = format!(
+        "devices:\n  \"{}\":\n    identity: {{ vendor: audiocodes }}\n    lines: [{{ number: 100, password: secret-100 }}]\n",
+        mac_of(0)
+    );
+    let server = Plan::on(lan.server()).file("profiles/site.yaml", inventory).start().ready();
+    let handset = Handset::at(lan.phone(0), lan.phone(0).address(), 5060);
+    // The first makes the kernel ask who is there; such phones repeat themselves for five seconds.
+    handset.subscribe(&nameless(lan.phone(0).address(), 1));
+    let answered = loop {
+        handset.subscribe(&nameless(lan.phone(0).address(), 1));
+        if let Some((first, from)) = handset.hear_within(std::time::Duration::from_millis(500)) {
+            break (first, handset.hear().0, from);
+        }
+    };
+    let (one, other, from) = answered;
+    let notify = if one.is_notify() { one } else { other };
+    handset.accept(&notify, from);
+    assert!(notify.body.starts_with(&format!("http://{}:8080/", lan.server().address())), "{notify:?}");
+    let line = server.wait_for("announced", |line| line.is("message", "subscribe") && line.is("outcome", "announced"));
+    assert!(line.is("device", &mac_of(0)), "{}", line.text);
+    // Its neighbour is in no inventory, and hears nothing.
+    let stranger = Handset::at(lan.phone(1), lan.phone(1).address(), 5060);
+    stranger.subscribe(&nameless(lan.phone(1).address(), 2));
+    decided(&server, &stranger, "silence");
+    stranger.assert_silent("a phone that nobody knows");
+}

@@ -375,10 +375,7 @@ fn time_is_told_as_far_as_the_phones_understand_it() {
     assert_eq!((berlin["local_time.time_format"].as_str(), berlin["local_time.date_format"].as_str()), ("1", "3"));
     assert_eq!(complaints, ["time.zone"], "summer time cannot be told");
     let (new_york, _) = zone("America/New_York", -5.0, true);
-    assert_eq!(
-        (new_york["local_time.time_zone"].as_str(), new_york["local_time.time_zone_name"].as_str()),
-        ("-5", "United States-Eastern Time")
-    );
+    assert_eq!(new_york["local_time.time_zone"], "-5");
     assert_eq!(zone("UTC", 0.0, false).0["local_time.time_zone"], "0");
     let (kolkata, complaints) = zone("Asia/Kolkata", 5.5, false);
     assert!(!kolkata.contains_key("local_time.time_zone"));

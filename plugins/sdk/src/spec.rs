@@ -262,6 +262,9 @@ pub struct Simulation {
     /// Regular expression whose first group is a further URL or file name to fetch, for formats that refer to each other.
     #[serde(default)]
     pub follow: Option<Pattern>,
+    /// What the phones put in the place of words in what they follow: `$MA: '{mac}'`.
+    #[serde(default)]
+    pub macros: BTreeMap<String, String>,
     /// How often the SUBSCRIBE is sent while no answer comes, and the seconds between.
     #[serde(default = "five")]
     pub tries: u8,

@@ -99,11 +99,7 @@ fn general(spec: &Spec, phone: &Phone, complaints: &mut Vec<Complaint>) {
     if settings.time.date == Some(DateFormat::YearMonthDay) {
         complaints.push(complaint("time.date".into(), "snom phones have no such format"));
     }
-    let lists = [
-        ("time.ntp", settings.time.ntp.len(), 1),
-        ("network.dns", settings.network.dns.len(), 2),
-        ("phonebook.remote", settings.phonebook.remote.len(), 1),
-    ];
+    let lists = [("time.ntp", settings.time.ntp.len(), 1), ("phonebook.remote", settings.phonebook.remote.len(), 1)];
     for (field, length, limit) in lists {
         for index in limit..length {
             complaints.push(complaint(format!("{field}.{index}"), format!("snom phones take {limit}")));

@@ -159,7 +159,10 @@ impl Fetcher<'_> {
         let mut references = Vec::new();
         for found in follow.0.captures_iter(&text).filter_map(|captures| captures.get(1)) {
             // In XML an ampersand of a query is written as its entity; in no other format does a URL hold that.
-            let reference = self.words.expand(&found.as_str().trim().replace("&amp;", "&"));
+            let reference = found.as_str().trim().replace("&amp;", "&");
+            let reference =
+                self.simulation.macros.iter().fold(reference, |text, (word, meant)| text.replace(word, meant));
+            let reference = self.words.expand(&reference);
             match file.url.join(&reference) {
                 Ok(url) => references.push(self.through_door(url)),
                 Err(why) => self
