@@ -87,7 +87,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Plugin(PluginCommand::List { json }) => plugin::list(settings(&cli.settings)?, json, &mut out),
         Command::Plugin(PluginCommand::Check { plugin, json }) => {
-            plugin::check(settings(&cli.settings)?, &plugin, json, &mut out)
+            plugin::check(&settings(&cli.settings)?, &plugin, json, &mut out)
         }
         Command::Plugin(PluginCommand::Probe { library }) => {
             let version = provost_host::probe(&library)?;

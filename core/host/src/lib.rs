@@ -7,7 +7,9 @@
 mod coverage;
 mod discover;
 mod library;
+mod outline;
 mod problem;
+mod review;
 mod service;
 mod shelf;
 mod staging;
@@ -17,6 +19,7 @@ pub use coverage::{Honour, coverage};
 pub use discover::Places;
 pub use library::{OpenError, probe};
 pub use problem::Problem;
+pub use review::{Review, review};
 pub use service::{CallError, InService, Limits};
 pub use shelf::{Choice, Route, Shelf, Unplaced};
 pub use staging::Prober;
