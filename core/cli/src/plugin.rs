@@ -1,4 +1,7 @@
-//! `provost plugin`: what is in service, and what is not and why.
+//! `provost plugin`: what is in service, and what is not and why; and what a plugin's author needs.
+
+mod package;
+mod test;
 
 use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, sync::Arc};
 
@@ -6,6 +9,11 @@ use anyhow::{Result, bail};
 use provost_host::{Honour, InService, Limits, Places, Problem, Shelf, review};
 use provost_plugin::Spec;
 use provost_server::settings::Settings;
+
+pub(crate) use self::{
+    package::{add, pack},
+    test::test,
+};
 
 pub(crate) fn list(settings: Settings, json: bool, out: &mut impl Write) -> Result<ExitCode> {
     crate::log(&settings, "error")?;

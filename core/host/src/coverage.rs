@@ -66,6 +66,12 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
     Ok(honours)
 }
 
+/// Every field of the common model that is a vendor's business, as in [`coverage`].
+pub fn fields_of_the_model() -> Vec<String> {
+    let any = Spec::read("{vendor: any, files: [], announce: {url: ''}}").expect("a spec");
+    fields(&sample(&any, 0)).into_iter().filter(|field| !is_elsewhere(field)).collect()
+}
+
 /// What the phone of the second comparison has.
 const NEEDED: &[&str] = &[
     "lines.position",

@@ -41,21 +41,16 @@ impl Review {
 
 /// Reviews `plugin` as it stands among the others of `shelf`.
 pub fn review(plugin: &InService, shelf: &Shelf) -> Review {
-    let file = plugin.origin.join("vendor.yaml");
-    let yaml = std::fs::read_to_string(&file).unwrap_or_default();
-    let (outline, shown) = match yaml.is_empty() {
-        // A bare library carries its own, which nobody can open.
-        true => (Outline::default(), plugin.origin.display().to_string()),
-        false => (Outline::of(&yaml), file.display().to_string()),
-    };
-    let at = Place { shown, outline };
+    let at = Place::of(plugin);
     let mut rounds = Rounds::of(plugin);
     rounds.every_model(&at);
     let mut review = Review { faults: rounds.faults(), ..Review::default() };
     if review.faults.is_empty() {
         match coverage(plugin) {
             Ok(fields) => review.fields = fields,
-            Err(error) => review.faults.push(at.problem(&["files"], format!("cannot be rendered with little set: {error}"))),
+            Err(error) => {
+                review.faults.push(at.problem(&["files"], format!("cannot be rendered with little set: {error}")))
+            }
         }
     }
     let asked = rounds.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -78,6 +73,15 @@ struct Place {
 }
 
 impl Place {
+    fn of(plugin: &InService) -> Place {
+        let file = plugin.origin.join("vendor.yaml");
+        match std::fs::read_to_string(&file) {
+            Ok(yaml) => Place { shown: file.display().to_string(), outline: Outline::of(&yaml) },
+            // A bare library carries its own, which nobody can open.
+            Err(_) => Place { shown: plugin.origin.display().to_string(), outline: Outline::default() },
+        }
+    }
+
     fn problem(&self, at: &[&str], message: impl Into<String>) -> Problem {
         Problem::new(&self.shown, self.outline.line(at), message)
     }
@@ -231,6 +235,11 @@ fn unknown_keys(at: &Place) -> Vec<Problem> {
     found
 }
 
+/// What this plugin claims and another of `shelf` too.
+pub(crate) fn rivals_of(plugin: &InService, shelf: &Shelf) -> Vec<Problem> {
+    rivals(plugin, shelf, &Place::of(plugin))
+}
+
 /// What another vendor in service claims in the very same words: a phone that says nothing more would be nobody's.
 fn rivals(plugin: &InService, shelf: &Shelf, at: &Place) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -337,7 +346,8 @@ impl Texts {
         }
         let lost = self.files.iter().enumerate().filter(|(index, file)| !file.borrowed && !reached.contains(index));
         lost.map(|(_, file)| {
-            let message = "nothing leads to this template: no entry of \"files\", no include, extends or import, no library";
+            let message =
+                "nothing leads to this template: no entry of \"files\", no include, extends or import, no library";
             Problem::new(&file.shown, 0, message)
         })
         .collect()

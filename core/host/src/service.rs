@@ -166,7 +166,9 @@ impl InService {
             match name.strip_prefix("@shipped/") {
                 Some(shipped) => add(shipped, false),
                 None if name.starts_with('@') => add(name, false),
-                None if all.get(format!("@shipped/{name}").as_str()).is_none_or(|(of, _)| of != shown) => add(name, true),
+                None if all.get(format!("@shipped/{name}").as_str()).is_none_or(|(of, _)| of != shown) => {
+                    add(name, true)
+                }
                 None => {}
             }
         }
