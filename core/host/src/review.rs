@@ -203,7 +203,9 @@ fn forgotten(fields: &BTreeMap<String, Honour>, spec: &Spec, at: &Place) -> Vec<
     let problem = |(field, honour): (&String, &Honour)| match honour {
         Honour::Forgotten => {
             let message = format!("no file says {field}, and neither \"unsupported\" nor \"not_yet\" lists it");
-            Some(at.problem(&["unsupported"], message))
+            // Where it would be added.
+            let list = ["not_yet", "unsupported"].into_iter().find(|list| at.outline.get(list).is_some());
+            Some(at.problem(&list.into_iter().collect::<Vec<_>>(), message))
         }
         Honour::Contradicted => {
             let message = format!("a file says {field}, though it is listed as one that none says");
