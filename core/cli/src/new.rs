@@ -229,6 +229,11 @@ fn first_mac(oui: &Oui) -> Result<MacAddr> {
 
 /// Text as a YAML scalar that is text whatever it looks like.
 fn yaml(text: &str) -> String {
+    let plain = Regex::new(r"^[A-Za-z][A-Za-z0-9_.+-]*( [A-Za-z0-9_.+-]+)*$").expect("a pattern");
+    let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    if plain.is_match(text) && !word.contains(&text.to_lowercase().as_str()) {
+        return text.to_owned();
+    }
     format!("'{}'", text.replace('\'', "''"))
 }
 
