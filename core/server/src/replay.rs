@@ -197,9 +197,14 @@ impl<'a> Replay<'a> {
             }
             let from = explain::From { user_agent: request.user_agent.clone(), ..explain::From::default() };
             let explanation = explain::path(&self.world.world(), &request.path, &from);
+            let own = self.bench.shelf.get(self.vendor).map(|plugin| &plugin.spec.vendor);
+            let (ours, others): (Vec<_>, Vec<_>) =
+                explanation.candidates.iter().partition(|(vendor, _)| Some(vendor) == own);
+            if explanation.plugin.is_none() && !ours.is_empty() && !others.is_empty() {
+                replayed.faults.push(format!("another vendor has a file of that name too: {}", explanation.outcome));
+            }
             if let (Some(plugin), Some(reason)) = (&explanation.plugin, &explanation.reason) {
                 replayed.say("phone of", &format!("{plugin} ({reason})"));
-                let own = self.bench.shelf.get(self.vendor).map(|plugin| &plugin.spec.vendor);
                 if own != Some(plugin) {
                     replayed.faults.push(format!("the file is one of {plugin}"));
                 }
