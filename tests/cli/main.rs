@@ -13,6 +13,8 @@ mod commands;
 mod data;
 /// Phones are told somebody else's URL.
 mod forward;
+/// What an author of plugins has: made, checked, tested, packed and added.
+mod kit;
 /// Plugins come, change and go in a running server: folders, libraries, a library in C; broken ones are refused with the reason.
 mod plugins;
 /// Edits take service within a second, in whatever way they reach the disk; what is no good does not.

@@ -22,5 +22,7 @@ mod pbx;
 mod sipp;
 /// Hundreds of phones at once, on a good and on a bad network, by the command line alone.
 mod storm;
+/// The walk-through for authors of plugins, from an empty folder to a configured phone.
+mod walkthrough;
 /// A phone played by hand, for what the simulated one would be too clever to do.
 mod wire;

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use provost_plugin::MacAddr;
+use provost_plugin::{MacAddr, Oui};
 use provost_server::settings::{ForwardFile, Listen, LogFormat, SettingsFile};
 
 /// A provisioning server for IP phones: hears them on the LAN, tells them where their configuration is, and serves it.
@@ -230,16 +230,68 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Say what is wrong with a plugin, and which fields of the common model its files honour
+    /// Make the folder of a plugin for another vendor, ready to be filled in
+    New(NewArgs),
+    /// Say what is wrong with a plugin: what phones would run into, what leads nowhere, which fields its files honour
     Check {
         /// A vendor in service, or the folder of a plugin
         plugin: String,
         #[arg(long)]
         json: bool,
     },
+    /// Replay the captured messages of a plugin's folder and compare its goldens, without a network
+    Test {
+        /// The folder of a plugin, or a vendor in service
+        plugin: String,
+        /// Make what comes out what is expected from now on
+        #[arg(long)]
+        update: bool,
+    },
+    /// Put a plugin into one file, to be passed on
+    Pack {
+        /// The folder of a plugin, or a vendor in service
+        plugin: String,
+        /// Name of the file [default: <id>-<version>.provost-plugin, here]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Try a packed plugin, and put it where a running server takes it up by itself
+    Add {
+        file: PathBuf,
+        /// Replace a vendor that is installed, or claim phones that another one claims
+        #[arg(long)]
+        force: bool,
+    },
     /// Open a library and say what it is; what the server does in a child process before it trusts one
     #[command(hide = true)]
     Probe { library: PathBuf },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The vendor's name as people write it
+    pub(crate) vendor: String,
+    /// First digits of its phones' MAC addresses, 6 to 9; may be given several times
+    #[arg(long, value_name = "DIGITS", value_delimiter = ',')]
+    pub(crate) oui: Vec<Oui>,
+    /// How its phones spell the vendor in the Event header of their SUBSCRIBE; may be given several times [default: the name in lower case]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) announces: Vec<String>,
+    /// A User-Agent as one of its phones sends it, with its MAC, model and firmware; or a regular expression that begins with ^
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_agent: Vec<String>,
+    /// Type designation of a model, as the phone writes it; may be given several times
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+    /// Directory to make the folder in
+    #[arg(long = "in", value_name = "DIR", default_value = ".")]
+    pub(crate) within: PathBuf,
+    /// A library in Rust with it, for what data cannot say
+    #[arg(long)]
+    pub(crate) library: bool,
+    /// Where the SDK lies, for a library that is built against a checkout of Provost (its plugins/sdk)
+    #[arg(long, value_name = "PATH", requires = "library")]
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

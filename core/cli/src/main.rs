@@ -1,6 +1,7 @@
 //! The program. Reads words and settings, calls the crate that does the work, prints what came of it.
 
 mod args;
+mod new;
 mod plugin;
 mod render;
 mod serve;
@@ -87,7 +88,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Plugin(PluginCommand::List { json }) => plugin::list(settings(&cli.settings)?, json, &mut out),
         Command::Plugin(PluginCommand::Check { plugin, json }) => {
-            plugin::check(settings(&cli.settings)?, &plugin, json, &mut out)
+            plugin::check(&settings(&cli.settings)?, &plugin, json, &mut out)
+        }
+        Command::Plugin(PluginCommand::New(words)) => new::new(&words, &mut out),
+        Command::Plugin(PluginCommand::Test { plugin, update }) => {
+            plugin::test(&settings(&cli.settings)?, &plugin, update, &mut out)
+        }
+        Command::Plugin(PluginCommand::Pack { plugin, output }) => {
+            plugin::pack(&settings(&cli.settings)?, &plugin, output.as_deref(), &mut out)
+        }
+        Command::Plugin(PluginCommand::Add { file, force }) => {
+            plugin::add(&settings(&cli.settings)?, &file, force, &mut out)
         }
         Command::Plugin(PluginCommand::Probe { library }) => {
             let version = provost_host::probe(&library)?;

@@ -1,10 +1,19 @@
-//! `provost plugin`: what is in service, and what is not and why.
+//! `provost plugin`: what is in service, and what is not and why; and what a plugin's author needs.
 
-use std::{io::Write, path::Path, process::ExitCode};
+mod package;
+mod test;
 
-use anyhow::{Context, Result, bail};
-use provost_host::{Honour, Limits, Problem, Shelf, coverage};
+use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::{Result, bail};
+use provost_host::{Honour, InService, Limits, Places, Problem, Shelf, review};
+use provost_plugin::Spec;
 use provost_server::settings::Settings;
+
+pub(crate) use self::{
+    package::{add, pack},
+    test::test,
+};
 
 pub(crate) fn list(settings: Settings, json: bool, out: &mut impl Write) -> Result<ExitCode> {
     crate::log(&settings, "error")?;
@@ -49,71 +58,96 @@ pub(crate) fn list(settings: Settings, json: bool, out: &mut impl Write) -> Resu
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One plugin, looked at from all sides before phones depend on it.
-pub(crate) fn check(settings: Settings, wanted: &str, json: bool, out: &mut impl Write) -> Result<ExitCode> {
-    crate::log(&settings, "error")?;
-    let mut places = settings.places();
-    let folder = Path::new(wanted);
-    let folder = folder.join("vendor.yaml").is_file().then(|| std::path::absolute(folder)).transpose()?;
-    if let Some(folder) = &folder {
-        places.plugins.insert(0, folder.clone());
-    }
-    let (shelf, problems) = Shelf::build(&places, None, Limits::default(), Some(&crate::prober()?));
-    let plugin = match &folder {
-        Some(folder) => shelf.plugins().find(|plugin| plugin.origin == *folder),
-        None => shelf.get(wanted),
-    };
-    // What is wrong with others is their business.
-    let mine = |problem: &&Problem| {
-        let id = plugin.map_or(wanted, |plugin| plugin.id.as_str());
-        let within = |root: &Path| Path::new(&problem.file).starts_with(root);
-        folder.as_deref().is_some_and(within)
-            || plugin.is_some_and(|plugin| within(&plugin.origin))
-            || [&places.templates, &places.overrides].iter().any(|root| within(&root.join(id)))
-    };
-    let mut findings: Vec<String> = problems.iter().filter(mine).map(ToString::to_string).collect();
-    let Some(plugin) = plugin else {
-        if findings.is_empty() {
+/// A plugin that was named on the command line: the folder of one, or a vendor in service.
+pub(crate) struct Named {
+    pub(crate) places: Places,
+    pub(crate) shelf: Shelf,
+    /// What is wrong with it. What is wrong with others is their business.
+    pub(crate) problems: Vec<Problem>,
+    /// Its id; without, it is refused.
+    pub(crate) id: Option<String>,
+}
+
+impl Named {
+    /// `as_shipped` leaves the site's own templates out, so that what comes of it is the same at every site.
+    pub(crate) fn find(settings: &Settings, wanted: &str, as_shipped: bool) -> Result<Named> {
+        let mut places = settings.places();
+        let folder = Path::new(wanted);
+        let folder = folder.join("vendor.yaml").is_file().then(|| std::path::absolute(folder)).transpose()?;
+        if let Some(folder) = &folder {
+            places.plugins.insert(0, folder.clone());
+        }
+        if as_shipped {
+            // A place below a file, where nothing can be.
+            places.overrides = Path::new("/dev/null/overrides").to_owned();
+        }
+        let (shelf, mut problems) = Shelf::build(&places, None, Limits::default(), Some(&crate::prober()?));
+        let plugin = match &folder {
+            Some(folder) => shelf.plugins().find(|plugin| plugin.origin == *folder),
+            None => shelf.get(wanted),
+        };
+        let id = plugin.map_or(wanted, |plugin| plugin.id.as_str()).to_owned();
+        problems.retain(|problem| {
+            let within = |root: &Path| Path::new(&problem.file).starts_with(root);
+            folder.as_deref().is_some_and(within)
+                || plugin.is_some_and(|plugin| within(&plugin.origin))
+                || [&places.templates, &places.overrides].iter().any(|root| within(&root.join(&id)))
+        });
+        if plugin.is_none() && problems.is_empty() {
             bail!("no plugin \"{wanted}\" is in service, and no folder of that name holds a vendor.yaml");
         }
-        for finding in &findings {
-            writeln!(out, "{finding}")?;
-        }
-        return Ok(ExitCode::FAILURE);
-    };
-    let coverage = coverage(plugin)
-        .with_context(|| format!("cannot render a phone of {} that has everything set", plugin.spec.vendor))?;
-    let shown = plugin.origin.join("vendor.yaml").display().to_string();
-    for (field, honour) in &coverage {
-        match honour {
-            Honour::Forgotten => findings
-                .push(format!("{shown}: no file says {field}, and neither \"unsupported\" nor \"not_yet\" lists it")),
-            Honour::Contradicted => {
-                findings.push(format!("{shown}: a file says {field}, though it is listed as one that none says"));
-            }
-            Honour::Honoured | Honour::Unsupported | Honour::NotYet => {}
-        }
+        let id = plugin.map(|plugin| plugin.id.clone());
+        Ok(Named { places, shelf, problems, id })
     }
-    let count = |wanted: Honour| coverage.values().filter(|honour| **honour == wanted).count();
+
+    pub(crate) fn plugin(&self) -> Option<&Arc<InService>> {
+        self.shelf.get(self.id.as_deref()?)
+    }
+}
+
+/// One plugin, looked at from all sides before phones depend on it.
+pub(crate) fn check(settings: &Settings, wanted: &str, json: bool, out: &mut impl Write) -> Result<ExitCode> {
+    crate::log(settings, "error")?;
+    let named = Named::find(settings, wanted, false)?;
+    let review = named.plugin().map(|plugin| review(plugin, &named.shelf)).unwrap_or_default();
+    let findings: Vec<&Problem> = named.problems.iter().chain(review.problems()).collect();
+    let spec = named.plugin().map(|plugin| &plugin.spec);
     if json {
-        let report = serde_json::json!({ "vendor": plugin.spec.vendor, "findings": findings, "fields": coverage });
+        let vendor = spec.map(|spec| &spec.vendor);
+        let report = serde_json::json!({ "vendor": vendor, "findings": findings, "fields": review.fields });
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         for finding in &findings {
             writeln!(out, "{finding}")?;
         }
-        writeln!(
-            out,
-            "{}: {} models, {} files; of {} fields {} are honoured, {} have no setting on the phones, {} are not written yet; {} findings",
-            plugin.spec.vendor,
-            plugin.spec.models.len(),
-            plugin.spec.files.len(),
-            coverage.len(),
-            count(Honour::Honoured),
-            count(Honour::Unsupported),
-            count(Honour::NotYet),
-            findings.len()
-        )?;
+        match spec {
+            Some(spec) => writeln!(out, "{}", summary(spec, &review.fields, findings.len()))?,
+            None => writeln!(out, "{wanted} is refused; {}", count(findings.len()))?,
+        }
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn summary(spec: &Spec, fields: &BTreeMap<String, Honour>, findings: usize) -> String {
+    let (models, files, findings) = (spec.models.len(), spec.files.len(), count(findings));
+    if fields.is_empty() {
+        return format!("{}: {models} models, {files} files; {findings}", spec.vendor);
+    }
+    let of = |wanted: Honour| fields.values().filter(|honour| **honour == wanted).count();
+    format!(
+        "{}: {models} models, {files} files; of {} fields {} are honoured, {} have no setting on the phones, {} are not written yet; {findings}",
+        spec.vendor,
+        fields.len(),
+        of(Honour::Honoured),
+        of(Honour::Unsupported),
+        of(Honour::NotYet),
+    )
+}
+
+fn count(findings: usize) -> String {
+    match findings {
+        0 => "no findings".to_owned(),
+        1 => "1 finding".to_owned(),
+        many => format!("{many} findings"),
+    }
 }

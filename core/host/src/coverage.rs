@@ -4,13 +4,13 @@
 //! rendered for a phone that has everything set, and again with one field changed; and for a phone that has the least a phone needs, and
 //! again with one field more, since some settings hide behind others. Where some byte differs, the field is honoured.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use provost_plugin::{
     MacAddr, Phone, Spec,
     model::{Changeover, DstRule, Settings, Zone},
     offers,
-    spec::{FileKind, Model},
+    spec::{FileKind, FileSpec, Model},
     switches,
 };
 use serde::Serialize;
@@ -87,6 +87,12 @@ pub fn everything(plugin: &InService) -> Result<Vec<Vec<u8>>, CallError> {
     Ok(all)
 }
 
+/// Every field of the common model that is a vendor's business, as in [`coverage`].
+pub fn fields_of_the_model() -> Vec<String> {
+    let any = Spec::read("{vendor: any, files: [], announce: {url: ''}}").expect("a spec");
+    fields(&sample(&any, 0)).into_iter().filter(|field| !is_elsewhere(field)).collect()
+}
+
 /// What the phone of the second comparison has.
 const NEEDED: &[&str] = &[
     "lines.position",
@@ -124,12 +130,12 @@ fn is_elsewhere(field: &str) -> bool {
 }
 
 /// Whether a declared path is this field or a section around it.
-fn covers(path: &str, field: &str) -> bool {
+pub(crate) fn covers(path: &str, field: &str) -> bool {
     field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The models that differ in anything but their names and how much of everything they have.
-fn models(spec: &Spec) -> Vec<(String, &Model)> {
+pub(crate) fn models(spec: &Spec) -> Vec<(String, &Model)> {
     let unlike = |one: &Model, other: &Model| one.family != other.family || one.unsupported != other.unsupported;
     // Of those that are alike, the one with the most keys, which has all sections of them, and the one with the most modules.
     let best = |(_, model): &(&String, &Model)| {
@@ -154,17 +160,23 @@ fn models(spec: &Spec) -> Vec<(String, &Model)> {
 }
 
 /// Every file of one phone, one after the other.
-fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<u8>, CallError> {
+pub(crate) fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<u8>, CallError> {
     Ok(bodies(plugin, name, model, settings)?.join(&0))
 }
 
 fn bodies(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<Vec<u8>>, CallError> {
-    let spec = &plugin.spec;
+    let phone = phone(&plugin.spec, name, model, settings);
+    let offered = plugin.spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone));
+    offered.map(|(index, file)| Ok(plugin.render(index, &seen_by(file, &phone))?.body)).collect()
+}
+
+/// A phone of this model with these settings.
+pub(crate) fn phone(spec: &Spec, name: &str, model: &Model, settings: &Value) -> Phone {
     let mut settings: Settings = serde_json::from_value(settings.clone()).expect("a changed sample is still one");
     // What is one setting for the whole phone is read where all lines have it from.
     settings.sip = settings.lines.first().map(|line| line.sip.clone()).unwrap_or_default();
     let zone = settings.time.zone.as_deref().map(zone);
-    let phone = Phone {
+    Phone {
         mac: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
         vendor: spec.id(),
         model: Some(name.to_owned()),
@@ -175,16 +187,16 @@ fn bodies(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Re
         raw: BTreeMap::new(),
         switches: switches(spec, &BTreeMap::new()),
         settings,
-    };
-    let shared = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..phone.settings.clone() };
-    let shared = Phone { mac: None, settings: shared, ..phone.clone() };
-    let offered = spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone));
-    offered
-        .map(|(index, file)| {
-            let whose = if file.kind == FileKind::Common { &shared } else { &phone };
-            Ok(plugin.render(index, whose)?.body)
-        })
-        .collect()
+    }
+}
+
+/// What a file is rendered from: a shared one gets to see nothing of one phone alone.
+pub(crate) fn seen_by<'a>(file: &FileSpec, phone: &'a Phone) -> Cow<'a, Phone> {
+    if file.kind != FileKind::Common {
+        return Cow::Borrowed(phone);
+    }
+    let settings = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..phone.settings.clone() };
+    Cow::Owned(Phone { mac: None, settings, raw: BTreeMap::new(), ..phone.clone() })
 }
 
 /// The leaves of a sample, without positions in lists.
@@ -276,7 +288,7 @@ fn zone(name: &str) -> Zone {
 }
 
 /// A phone with everything set; `which` tells two such phones apart in every field.
-fn sample(spec: &Spec, which: usize) -> Value {
+pub(crate) fn sample(spec: &Spec, which: usize) -> Value {
     let of = |one: Value, other: Value| [one, other][which].clone();
     // Of the words that are looked up, those that the vendor knows, ours where it does not say.
     let word = |path: &str, usual: [&str; 2]| -> Value {

@@ -77,6 +77,13 @@ pub(crate) fn base(found: &Found, all: &[Found]) -> Option<Base> {
     })
 }
 
+/// The folder of a vendor's plugin, whatever else it says.
+pub(crate) fn folder_of(id: &str, places: &Places) -> Option<PathBuf> {
+    let (found, _) = plugins(places);
+    let is = |yaml: &str| serde_yaml::from_str::<Head>(yaml).is_ok_and(|head| path_name(&head.vendor) == id);
+    found.into_iter().find(|found| found.vendor_yaml.as_deref().is_some_and(is)).map(|found| found.path)
+}
+
 pub(crate) fn plugins(places: &Places) -> (Vec<Found>, Vec<Problem>) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
@@ -238,7 +245,7 @@ fn entries(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     paths
 }
 
-fn is_noise(path: &Path) -> bool {
+pub(crate) fn is_noise(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name.ends_with(".tmp")
 }

@@ -160,6 +160,11 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 impl Instance {
+    /// Another instance of the same library, over another `vendor.yaml`.
+    pub(crate) fn another(&self, vendor_yaml: &str) -> Result<Instance, OpenError> {
+        self.library.create(vendor_yaml)
+    }
+
     /// Asks the library. Blocks for as long as the library takes: see `service` for the deadline.
     pub(crate) fn call(&self, request: &[u8], templates: &dyn Render) -> Reply {
         let mut context: &dyn Render = templates;

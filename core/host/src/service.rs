@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     panic::AssertUnwindSafe,
     path::PathBuf,
@@ -23,10 +24,13 @@ use provost_plugin::{
     abi::{self, Rendered},
     announce_by_data, complaints_by_data,
     spec::FileSpec,
-    templates::Templates,
+    templates::{Bound, Source, Templates},
 };
 
-use crate::library::{Instance, Reply};
+use crate::{
+    library::{Instance, OpenError, Reply},
+    shelf::in_full,
+};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -64,6 +68,8 @@ pub struct InService {
     pub templates: Arc<Templates>,
     /// The folder or library it came from.
     pub origin: PathBuf,
+    /// The library, if it has one.
+    pub library: Option<PathBuf>,
     /// Version of the library, if it has one.
     pub version: Option<String>,
     /// When the newest of its files changed.
@@ -87,6 +93,19 @@ impl Render for NoFile {
     }
 }
 
+/// Renders, and remembers what was asked for.
+struct Noting {
+    bound: Arc<Bound>,
+    noted: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Render for Noting {
+    fn render(&self, template: &str, variables: &Variables) -> Result<String, TemplateFailure> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(template.to_owned());
+        self.bound.render(template, variables)
+    }
+}
+
 impl InService {
     pub(crate) fn data(
         spec: Spec,
@@ -100,6 +119,7 @@ impl InService {
             spec: Arc::new(spec),
             templates: Arc::new(templates),
             origin,
+            library: None,
             version: None,
             modified,
             fingerprint,
@@ -107,8 +127,9 @@ impl InService {
         }
     }
 
-    pub(crate) fn with_library(self, instance: Instance, version: String, limits: Limits) -> InService {
-        InService { version: Some(version), code: Code::Library(Workers::new(instance, limits)), ..self }
+    pub(crate) fn with_library(self, path: PathBuf, instance: Instance, version: String, limits: Limits) -> InService {
+        let code = Code::Library(Workers::new(instance, limits));
+        InService { library: Some(path), version: Some(version), code, ..self }
     }
 
     pub fn is_library(&self) -> bool {
@@ -128,8 +149,56 @@ impl InService {
         }
     }
 
+    /// The same templates and the same code over other data, to see whether that makes a difference.
+    pub(crate) fn over(&self, spec: Spec) -> Result<InService, OpenError> {
+        let code = match &self.code {
+            Code::Data => Code::Data,
+            Code::Library(workers) => {
+                Code::Library(Workers::new(workers.instance.another(&in_full(&spec))?, workers.limits))
+            }
+        };
+        let mut sources: Vec<Source> = Vec::new();
+        let all: BTreeMap<_, _> = self.templates.sources().map(|(name, shown, text)| (name, (shown, text))).collect();
+        for (name, (shown, text)) in &all {
+            let mut add = |name: &str, is_override: bool| {
+                sources.push(Source { name: name.into(), shown: (*shown).into(), text: text.clone(), is_override });
+            };
+            match name.strip_prefix("@shipped/") {
+                Some(shipped) => add(shipped, false),
+                None if name.starts_with('@') => add(name, false),
+                None if all.get(format!("@shipped/{name}").as_str()).is_none_or(|(of, _)| of != shown) => {
+                    add(name, true)
+                }
+                None => {}
+            }
+        }
+        let templates = Templates::compile(&spec, &sources)
+            .map_err(|failures| OpenError::Refused(failures.iter().map(ToString::to_string).collect()))?;
+        Ok(InService {
+            id: self.id.clone(),
+            spec: Arc::new(spec),
+            templates: Arc::new(templates),
+            origin: self.origin.clone(),
+            library: self.library.clone(),
+            version: self.version.clone(),
+            modified: self.modified,
+            fingerprint: self.fingerprint.clone(),
+            code,
+        })
+    }
+
     /// The bytes of the `index`-th file of the spec. Blocks while a library answers, up to the deadline.
     pub fn render(&self, index: usize, phone: &Phone) -> Result<RenderedFile, CallError> {
+        self.render_noting(index, phone, None)
+    }
+
+    /// The same, and the names of the templates that a library asks for meanwhile.
+    pub(crate) fn render_noting(
+        &self,
+        index: usize,
+        phone: &Phone,
+        noted: Option<&Arc<Mutex<BTreeSet<String>>>>,
+    ) -> Result<RenderedFile, CallError> {
         let file: &FileSpec = &self.spec.files[index];
         let phone = &*self.fitting(phone);
         let bound = Arc::new(self.templates.bind(file, phone));
@@ -142,7 +211,11 @@ impl InService {
             template: file.template.clone(),
             phone: Cow::Borrowed(phone),
         };
-        let Some(bytes) = workers.ask(&request, Arc::clone(&bound) as Arc<dyn Render + Send + Sync>)? else {
+        let templates: Arc<dyn Render + Send + Sync> = match noted {
+            Some(noted) => Arc::new(Noting { bound: Arc::clone(&bound), noted: Arc::clone(noted) }),
+            None => Arc::clone(&bound) as _,
+        };
+        let Some(bytes) = workers.ask(&request, templates)? else {
             return Ok(bound.finish(&Variables::new())?);
         };
         Ok(match read(&bytes)? {

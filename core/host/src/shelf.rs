@@ -13,7 +13,7 @@ use provost_plugin::{
     Spec,
     abi::Description,
     model::{Evidence, Identity},
-    spec::{Captured, SpecError},
+    spec::{Captured, Inconsistency, SpecError},
     templates::Templates,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     InService, Limits, Places, Prober, Problem,
     discover::{self, Base, Found, digest},
     library::OpenLibrary,
+    outline::Outline,
     staging, trial,
 };
 
@@ -310,7 +311,7 @@ fn load(
     };
     let spec = match Spec::read_like(&vendor_yaml, |_| base.map(|base| base.vendor_yaml.clone())) {
         Ok(spec) => spec,
-        Err(error) => return Loaded::refused(vec![unfit(&shown, &vendor_yaml, &error)]),
+        Err(error) => return Loaded::refused(unfit(&shown, &vendor_yaml, &error)),
     };
     let embedded = opened.as_ref().map(|(_, description)| description.templates.clone()).unwrap_or_default();
     let id = spec.id();
@@ -339,7 +340,8 @@ fn load(
                 let whole = if spec.like.is_some() { in_full(&spec) } else { vendor_yaml.clone() };
                 let instance =
                     opened.create(&whole).map_err(|error| vec![Problem::new(shown.clone(), 0, error.to_string())])?;
-                data.with_library(instance, description.version.clone(), limits)
+                let path = found.library.clone().unwrap_or_default();
+                data.with_library(path, instance, description.version.clone(), limits)
             }
         };
         let failed = trial::sample(&plugin, &shown);
@@ -369,6 +371,12 @@ fn load(
 /// site that edits its templates all day would else fill the memory with copies of the library that goes with them.
 static OPENED: Mutex<BTreeMap<String, (OpenLibrary, Description)>> = Mutex::new(BTreeMap::new());
 
+/// What a library said of itself when it was opened.
+pub(crate) fn described(bytes: &[u8]) -> Option<Description> {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    opened.get(&digest(&[bytes])).map(|(_, description)| description.clone())
+}
+
 fn open(
     path: &Path,
     bytes: &[u8],
@@ -390,10 +398,16 @@ fn open(
     Ok(opened)
 }
 
-/// A `vendor.yaml` that says no vendor, with the line where its reading ended. Without the lines around it: the log is no place for them.
-fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Problem {
+/// A `vendor.yaml` that says no vendor, with the line where its reading ended, or that of each part that does not agree with another.
+/// Without the lines around it: the log is no place for them.
+fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Vec<Problem> {
+    if let SpecError::Inconsistent(found) = error {
+        let outline = Outline::of(vendor_yaml);
+        let problem = |one: &Inconsistency| Problem::new(shown, outline.line(&one.at), &one.message);
+        return found.iter().map(problem).collect();
+    }
     match serde_yaml::from_str::<Spec>(vendor_yaml) {
-        Ok(_) => Problem::new(shown, 0, error.to_string()),
+        Ok(_) => vec![Problem::new(shown, 0, error.to_string())],
         Err(error) => {
             let line = error.location().map_or(0, |at| at.line() as usize);
             let message = error.without_snippet().to_string();
@@ -402,13 +416,13 @@ fn unfit(shown: &str, vendor_yaml: &str, error: &SpecError) -> Problem {
             let message = message
                 .strip_prefix(&format!("line {line} column "))
                 .map_or(message, |rest| rest.split_once(": ").map_or(message, |(_, message)| message));
-            Problem::new(shown, line, message)
+            vec![Problem::new(shown, line, message)]
         }
     }
 }
 
 /// A spec as a `vendor.yaml` that is like no other.
-fn in_full(spec: &Spec) -> String {
+pub(crate) fn in_full(spec: &Spec) -> String {
     serde_yaml::to_string(&Spec { like: None, ..spec.clone() }).expect("a spec is plain data")
 }
 

@@ -72,7 +72,8 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
     problems
 }
 
-fn phone(spec: &Spec, name: &str, model: &Model) -> Phone {
+/// A phone with the least that a phone needs.
+pub(crate) fn phone(spec: &Spec, name: &str, model: &Model) -> Phone {
     let line = Line {
         position: Some(1),
         enabled: Some(true),

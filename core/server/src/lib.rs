@@ -1,17 +1,20 @@
 //! The doors (PnP, HTTP, TFTP) and the desk behind them.
 //!
 //! `pnp`, [`http`] and [`tftp`] turn bytes into requests; [`dispatch`] answers them from a snapshot of profiles and plugins;
-//! [`reload`] replaces that snapshot when something on disk changed; [`run`] puts it all together.
+//! [`reload`] replaces that snapshot when something on disk changed; [`run`] puts it all together. [`golden`] and [`replay`] ask the same
+//! questions for tests.
 
 mod assets;
 pub mod check;
 mod chunks;
 pub mod dispatch;
 pub mod explain;
+pub mod golden;
 pub mod http;
 pub mod limits;
 pub mod pnp;
 pub mod reload;
+pub mod replay;
 pub mod request;
 pub mod run;
 pub mod settings;

@@ -20,6 +20,9 @@ use crate::{
 pub struct Spec {
     /// The vendor's name as shown to people.
     pub vendor: String,
+    /// Version of this plugin, for packages that are passed on (`provost plugin pack`). A library has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// A vendor whose phones read much the same. Its `formats`, `tables`, `options`, `words` and `raw_name` hold here where this file
     /// says nothing of its own (tables entry by entry), and its templates answer where there is none of this name; they can also be
     /// extended, as `@vendor/NAME`.
@@ -475,8 +478,22 @@ fn find_model<'a>(models: &'a BTreeMap<String, Model>, designation: &str) -> Opt
 pub enum SpecError {
     #[error("{0}")]
     Yaml(String),
-    #[error("{0}")]
-    Inconsistent(String),
+    #[error("{}", .0.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; "))]
+    Inconsistent(Vec<Inconsistency>),
+}
+
+/// Parts of a `vendor.yaml` that do not agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistency {
+    /// Keys that lead to the part to be mended, list entries by number from 0.
+    pub at: Vec<String>,
+    pub message: String,
+}
+
+impl Inconsistency {
+    fn new(at: &[&str], message: String) -> Inconsistency {
+        Inconsistency { at: at.iter().map(|&key| key.to_owned()).collect(), message }
+    }
 }
 
 impl Spec {
@@ -491,7 +508,10 @@ impl Spec {
         let parse = |yaml: &str| serde_yaml::from_str::<Spec>(yaml).map_err(|error| SpecError::Yaml(error.to_string()));
         let mut spec = parse(yaml)?;
         if let Some(like) = &spec.like {
-            let refuse = |why: &str| SpecError::Inconsistent(format!("it is like \"{like}\", {why}"));
+            let refuse = |why: &str| {
+                let message = format!("it is like \"{like}\", {why}");
+                SpecError::Inconsistent(vec![Inconsistency::new(&["like"], message)])
+            };
             let text = base(&path_name(like)).ok_or_else(|| refuse("a vendor that is not here"))?;
             let base = parse(&text).map_err(|error| refuse(&format!("whose vendor.yaml is no good: {error}")))?;
             if base.like.is_some() {
@@ -519,57 +539,51 @@ impl Spec {
     }
 
     fn agree(&self) -> Result<(), SpecError> {
-        let refuse = |message: String| Err(SpecError::Inconsistent(message));
+        let mut found = Vec::new();
+        let mut refuse = |at: &[&str], message: String| found.push(Inconsistency::new(at, message));
         if self.id().is_empty() {
-            return refuse("\"vendor\" needs a letter or a digit".into());
+            refuse(&["vendor"], "\"vendor\" needs a letter or a digit".into());
         }
         for (field, table) in &self.words {
             if !self.tables.contains_key(table) {
-                return refuse(format!(
-                    "\"words\" looks {field} up in a table \"{table}\", which is not under \"tables\""
-                ));
+                let message =
+                    format!("\"words\" looks {field} up in a table \"{table}\", which is not under \"tables\"");
+                refuse(&["words", field], message);
             }
         }
-        for file in &self.files {
+        for (index, file) in self.files.iter().enumerate() {
+            let (index, name) = (index.to_string(), &file.name);
             if let Some(template) = &file.template {
-                match extension(template) {
-                    Some(format) if self.formats.contains_key(format) => {}
-                    Some(format) => {
-                        return refuse(format!(
-                            "file \"{}\" is answered by template \"{template}\", but there is no format \"{format}\" under \"formats\"",
-                            file.name
-                        ));
-                    }
-                    None => {
-                        return refuse(format!(
-                            "template \"{template}\" must be named NAME.FORMAT.j2, so that its escaping is known"
-                        ));
-                    }
+                let message = match extension(template) {
+                    Some(format) if self.formats.contains_key(format) => None,
+                    Some(format) => Some(format!(
+                        "file \"{name}\" is answered by template \"{template}\", but there is no format \"{format}\" under \"formats\""
+                    )),
+                    None => Some(format!(
+                        "template \"{template}\" must be named NAME.FORMAT.j2, so that its escaping is known"
+                    )),
+                };
+                if let Some(message) = message {
+                    refuse(&["files", &index, "template"], message);
                 }
             } else if self.library.is_none() {
-                return refuse(format!(
-                    "file \"{}\" has no template, and there is no library that could answer it",
-                    file.name
-                ));
+                let message = format!("file \"{name}\" has no template, and there is no library that could answer it");
+                refuse(&["files", &index], message);
             }
             if let Some(option) = &file.option
                 && !self.options.contains_key(option)
             {
-                return refuse(format!(
-                    "file \"{}\" depends on option \"{option}\", which is not under \"options\"",
-                    file.name
-                ));
+                let message = format!("file \"{name}\" depends on option \"{option}\", which is not under \"options\"");
+                refuse(&["files", &index, "option"], message);
             }
             for family in &file.families {
                 if !self.models.values().any(|model| model.family.as_ref() == Some(family)) {
-                    return refuse(format!(
-                        "file \"{}\" is for family \"{family}\", which no model belongs to",
-                        file.name
-                    ));
+                    let message = format!("file \"{name}\" is for family \"{family}\", which no model belongs to");
+                    refuse(&["files", &index, "families"], message);
                 }
             }
         }
-        Ok(())
+        if found.is_empty() { Ok(()) } else { Err(SpecError::Inconsistent(found)) }
     }
 
     /// The vendor's name in paths and settings: lower case, letters and digits only.

@@ -23,6 +23,7 @@ use hyper_util::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -30,7 +31,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::patience::{Patience, Patient};
+use self::patience::{Patience, Patient, Phase};
 use crate::{request::Desk, slots::Slots};
 
 /// A backlog of 5 serves a fifth of a thousand phones that power up together; the kernel cuts this to its own limit.
@@ -107,16 +108,7 @@ pub async fn serve<D: Desk>(
     let slots = Slots::new(limits.connections, limits.connections_per_peer);
     let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
 
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        // Only a backstop: hyper counts the idle time before a request as well, so it is given the longer of the two.
-        .header_read_timeout(limits.header_timeout.max(limits.idle_timeout) + Duration::from_secs(1))
-        .max_buf_size(LARGEST_HEAD)
-        // Small clients close their sending side once they have asked.
-        .half_close(true)
-        // Names are case-insensitive, and there are phones that do not know it.
-        .title_case_headers(true);
-
+    let http = protocol(&limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut out_of_resources = false;
@@ -175,6 +167,45 @@ pub async fn serve<D: Desk>(
     }
     connections.shutdown().await;
     Ok(())
+}
+
+/// What the door sends back to one request that was captured, head first; the body may be cut short. Without a socket.
+pub async fn answer_to<D: Desk>(
+    desk: Arc<D>,
+    request: &[u8],
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> io::Result<Vec<u8>> {
+    let (mut client, server) = tokio::io::duplex(LARGEST_HEAD);
+    let phase = Phase::new();
+    let service = service_fn(move |request| {
+        let (desk, served) = (Arc::clone(&desk), phase.request_begun());
+        async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, served).await) }
+    });
+    let serving = protocol(&HttpLimits::default()).serve_connection(TokioIo::new(server), service);
+    let asking = async move {
+        client.write_all(request).await?;
+        client.shutdown().await?;
+        let mut answer = Vec::new();
+        client.take(LARGEST_HEAD as u64).read_to_end(&mut answer).await?;
+        Ok(answer)
+    };
+    // How the connection ends says nothing that the answer does not.
+    let (_, answer) = tokio::join!(serving, asking);
+    answer
+}
+
+fn protocol(limits: &HttpLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        // Only a backstop: hyper counts the idle time before a request as well, so it is given the longer of the two.
+        .header_read_timeout(limits.header_timeout.max(limits.idle_timeout) + Duration::from_secs(1))
+        .max_buf_size(LARGEST_HEAD)
+        // Small clients close their sending side once they have asked.
+        .half_close(true)
+        // Names are case-insensitive, and there are phones that do not know it.
+        .title_case_headers(true);
+    http
 }
 
 /// A sentence to whom we cannot serve, if the socket takes it at once. Waiting would cost what there is too little of.

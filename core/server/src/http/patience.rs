@@ -43,6 +43,10 @@ enum Round {
 pub(super) struct Answering(Phase);
 
 impl Phase {
+    pub(super) fn new() -> Phase {
+        Phase(Arc::new(Mutex::new(Round::Head { since: Instant::now() })))
+    }
+
     /// Called by the service for each request.
     pub(super) fn request_begun(&self) -> Answering {
         self.set(Round::Answering);
@@ -78,7 +82,7 @@ pub(super) struct Patient {
 impl Patient {
     pub(super) fn new(stream: TcpStream, patience: Patience) -> (Patient, Phase) {
         let now = Instant::now();
-        let phase = Phase(Arc::new(Mutex::new(Round::Head { since: now })));
+        let phase = Phase::new();
         let (reading, writing) = (Box::pin(sleep_until(now)), Box::pin(sleep_until(now)));
         (Patient { stream, patience, phase: phase.clone(), reading, writing, stuck: false }, phase)
     }

@@ -232,6 +232,30 @@ impl<D: Desk> FileSource for AtDesk<D> {
     }
 }
 
+/// What the door makes of one read request that was captured: it begins to send a file, or it sends an ERROR with this code and text.
+/// Without a socket. `None` is a packet that no server answers.
+pub async fn answer_to<D: Desk>(
+    desk: Arc<D>,
+    packet: &[u8],
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> Option<Result<(), (u16, String)>> {
+    let (name, mode) = netascii::asked(packet)?;
+    let limits = TftpLimits::default();
+    let slots = Slots::new(limits.transfers, limits.transfers_per_peer);
+    let source = AtDesk { desk, runtime: Handle::current(), slots, deadline: limits.fetch_deadline };
+    let opening = match std::str::from_utf8(name) {
+        _ if mode.eq_ignore_ascii_case(b"mail") => Err(Denied::new(Code::IllegalOperation, "mail is not served")),
+        Ok(name) => source.open(name, peer, local),
+        Err(_) => Err(Denied::new(Code::NotFound, "the name is not UTF-8")),
+    };
+    let content = match opening {
+        Ok(opening) => opening.await.map(drop),
+        Err(denied) => Err(denied),
+    };
+    Some(content.map_err(|denied| (denied.code as u16, denied.message)))
+}
+
 async fn source(fetched: Fetched) -> Result<Source, Denied> {
     match fetched {
         Fetched::Found(ConfigFile { body, .. }) => Ok(Source::Whole(body)),

@@ -90,8 +90,7 @@ fn open(
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Option<Result<Opening, Denied>> {
-    let mut fields = packet.strip_prefix(&READ.to_be_bytes())?.split(|&byte| byte == 0);
-    let (name, mode, _terminated) = (fields.next()?, fields.next()?, fields.next()?);
+    let (name, mode) = asked(packet)?;
     if mode.eq_ignore_ascii_case(b"mail") {
         return Some(Err(Denied::new(Code::IllegalOperation, "mail is not served")));
     }
@@ -103,6 +102,13 @@ fn open(
         Ok(name) => source.open(name, peer, local),
         Err(_) => Err(Denied::new(Code::NotFound, "the name is not UTF-8")),
     })
+}
+
+/// Name and mode of a read request.
+pub(super) fn asked(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut fields = packet.strip_prefix(&READ.to_be_bytes())?.split(|&byte| byte == 0);
+    let (name, mode, _terminated) = (fields.next()?, fields.next()?, fields.next()?);
+    Some((name, mode))
 }
 
 /// One transfer, from a port of its own at the address that was asked.

@@ -107,6 +107,14 @@ impl Templates {
         self.shown.keys().map(String::as_str)
     }
 
+    /// Every template: the name by which others reach it, the file it came from, its text. A shipped one goes by two names.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str, String)> {
+        self.shown.iter().filter_map(|(name, shown)| {
+            let text = self.environment.get_template(name).ok()?.source().to_owned();
+            Some((name.as_str(), shown.as_str(), text))
+        })
+    }
+
     /// The engine as it renders `file` for `phone`.
     pub fn bind(self: &Arc<Self>, file: &FileSpec, phone: &Phone) -> Bound {
         let named = BTreeMap::from([("name", Value::from(file.name.to_string())), ("kind", file.kind.as_str().into())]);
