@@ -89,14 +89,17 @@ const NEEDED: &[&str] = &[
 
 /// Fields that are not the vendors' business.
 fn is_elsewhere(field: &str) -> bool {
-    // A position is a place, not a setting. A number becomes user and label, a protocol part of the URL, and a version decides whether
-    // there is a firmware URL, all before a plugin sees them; only an unanswered call has rung for a while.
+    // A position is a place, not a setting. A number becomes user and label, a protocol part of the URL, the name of a list its URL, and
+    // policy and version decide whether there is a firmware URL, all before a plugin sees them; only an unanswered call has rung for a
+    // while.
     field.ends_with(".position")
         || matches!(
             field,
             "lines.number"
                 | "provisioning.protocol"
+                | "firmware_update.policy"
                 | "firmware_update.version"
+                | "phonebook.remote.book"
                 | "lines.forward.always.timeout"
                 | "lines.forward.busy.timeout"
         )
@@ -150,11 +153,16 @@ fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Res
         raw: BTreeMap::new(),
         switches: switches(spec, &BTreeMap::new()),
         settings,
+        ..Phone::default()
     };
     let shared = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..phone.settings.clone() };
     let shared = Phone { mac: None, settings: shared, ..phone.clone() };
     let mut bytes = Vec::new();
     for (index, file) in spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone)) {
+        // A list of people, whatever the phone's settings are.
+        if file.kind == FileKind::Directory {
+            continue;
+        }
         let whose = if file.kind == FileKind::Common { &shared } else { &phone };
         bytes.extend(plugin.render(index, whose)?.body);
         bytes.push(0);
@@ -391,12 +399,14 @@ fn sample(spec: &Spec, which: usize) -> Value {
             "challenge_notify": of(json!(true), json!(false)),
         },
         "firmware_update": {
+            "policy": of(json!("pin"), json!("minimum")),
             "version": of(json!("2.0"), json!("3.0")),
             "url": of(json!("http://192.0.2.1:8080/fw/two.bin"), json!("http://192.0.2.1:8080/fw/three.bin")),
         },
         "phonebook": {
             "remote": [{
                 "name": of(json!("Company"), json!("Office")),
+                "book": of(json!("company"), json!("office")),
                 "url": of(json!("http://192.0.2.1:8080/book/phonebook.xml"), json!("http://192.0.2.2:8080/book/phonebook.xml")),
                 "username": of(json!("book"), json!("book2")),
                 "password": of(json!("secret-seven"), json!("secret-eight")),

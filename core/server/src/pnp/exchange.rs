@@ -315,6 +315,7 @@ impl<A: Announcer> Exchange<A> {
                 vendor: subscribe.vendor.clone(),
                 model: subscribe.model.clone(),
                 firmware: subscribe.firmware.clone(),
+                hardware: None,
                 user_agent: subscribe.user_agent.clone(),
             },
             from: datagram.from,
