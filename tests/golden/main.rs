@@ -1,5 +1,5 @@
-//! Rendered files as folders: `VENDOR/CASE/profiles.yaml` holds one device, `expected/` what must come of it, and the case's name is
-//! its claim. A new case is a new folder.
+//! Rendered files as folders: `VENDOR/CASE/profiles.yaml` holds one device, `phonebooks/` the lists that it names, `expected/` what must
+//! come of it, and the case's name is its claim. A new case is a new folder.
 //!
 //! In `expected/` lie the files that the device may fetch, under their own names (`%2F` for a slash); `url`, what its NOTIFY carries;
 //! `complaints`, what is asked for in vain; or `error` instead of all files, where one of them cannot be rendered.
@@ -171,7 +171,9 @@ fn run(case: Case) -> Outcome {
         provost.current_dir(repository()).args(words).arg(&case.mac).arg("--data").arg(data.path());
         provost
             .args(["--local", "192.0.2.1", "--templates", "templates", "--plugins", "plugins", "--profiles"])
-            .arg(&case.directory);
+            .arg(&case.directory)
+            .arg("--phonebooks")
+            .arg(case.directory.join("phonebooks"));
         provost
     };
     let (explained, said) = output(&mut provost(&["explain", "--json"]));

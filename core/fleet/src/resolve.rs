@@ -262,7 +262,10 @@ impl Resolved {
         }
         let remote = settings.phonebook.remote.iter_mut().map(|book| &mut book.url);
         let assets = [&mut settings.firmware_update.url, &mut settings.display.wallpaper];
-        for url in assets.into_iter().chain(remote).flatten() {
+        // A ring tone is a name that the phone knows, unless it has a slash in it.
+        let rings = settings.lines.iter_mut().map(|line| &mut line.ringtone).chain([&mut settings.audio.ringtone]);
+        let rings = rings.filter(|ring| ring.as_ref().is_some_and(|ring| ring.contains('/')));
+        for url in assets.into_iter().chain(remote).chain(rings).flatten() {
             *url = absolute(url, &place.base_url);
         }
     }

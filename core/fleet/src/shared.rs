@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use provost_plugin::{
     Complaint, Phone, Spec,
     model::{FirmwarePolicy, RemotePhonebook},
+    spec::{FileKind, FileSpec},
 };
 
 use crate::{
@@ -121,6 +122,11 @@ fn furnish_book(
         let path = file
             .and_then(|file| file.name.expand_for(Some(&name), phone.mac, phone.model.as_deref(), &phone.capabilities));
         let Some(path) = path else {
+            // Some phones ask under a name of their own, and need not be told.
+            let asked = |file: &FileSpec| file.kind == FileKind::Directory && !file.name.names_a_book();
+            if spec.files.iter().any(asked) {
+                return Ok(());
+            }
             return Err(format!("how {} phones of this model read a list is not known here", spec.vendor));
         };
         remote.url = Some(absolute(&path, &phone.base_url));

@@ -392,7 +392,8 @@ pub struct Display {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Audio {
-    /// Ring tone of every line that does not name its own.
+    /// Ring tone of every line that does not name its own: the phone's own name for one, or where it has a slash a full URL, or a path
+    /// under `assets/` on this server.
     pub ringtone: Option<String>,
     /// Ring volume, per cent.
     #[schemars(range(min = 0, max = 100))]
