@@ -184,8 +184,8 @@ fn check_says_what_is_asked_for_in_vain() {
     let (code, said, _) = run(command(plan.data(), &["check"]));
     assert_eq!(code, 1, "{said}");
     for told in [
-        "more.yaml:1:41: warning: phonebook.remote.0.book is asked for in vain: there is no list \"compny\" under phonebooks/, did you mean \"company\"? (for 00:04:13:00:00:05)",
-        "more.yaml:1:88: warning: firmware_update.policy is asked for in vain: firmware.yaml has no 9.9 for snom snomD735 (for 00:04:13:00:00:05)",
+        "more.yaml:1:45: warning: phonebook.remote.0.book is asked for in vain: there is no list \"compny\" under phonebooks/, did you mean \"company\"? (for 00:04:13:00:00:05)",
+        "more.yaml:1:85: warning: firmware_update.policy is asked for in vain: firmware.yaml has no 9.9 for snom snomD735 (for 00:04:13:00:00:05)",
         "office.yaml:2:33: warning: phonebook.remote.0.book is asked for in vain: how Panasonic phones of this model read a list is not known here (for 00:80:f0:00:00:06)",
         "firmware/firmware.yaml:3:3: there is no file ",
         "firmware/firmware.yaml:4:3: warning: no plugin \"snmo\" is in service",
