@@ -98,14 +98,14 @@ typedef struct provost_plugin {
 
     /* Answers a question. The request has "verb" and the fields beside it; ignore fields that you do not know.
      *
-     *   {"verb": "announce", "identity": {"mac": "80:5e:c0:aa:bb:cc", "vendor": ..., "model": ..., "firmware": ..., "user_agent": ...},
+     *   {"verb": "announce", "identity": {"mac": "80:5e:c0:aa:bb:cc", "vendor": ..., "model": ..., "firmware": ..., "hardware": ..., "user_agent": ...},
      *    "base_url": "http://10.20.0.5:8080/"}
      *     a phone that will be served; what it did not tell is null
      *     reply  {"url": "what the NOTIFY is to carry"}
      *
      *   {"verb": "render", "file": 0, "name": "{mac}.cfg", "template": "device.cfg.j2", "phone": {...}}
      *     `file` counts the entries of `files` in vendor.yaml from 0, `name` and `template` (may be null) are that entry's; `phone` is
-     *     the resolved phone, passwords included, as templates see it
+     *     the resolved phone, passwords included, as templates see it; in a directory file without them, and with the list as `book`
      *     reply  {"variables": {...}}: the host is to render the file's own template, which sees these beside `phone` and `file`; or
      *            {"content_type": "text/plain", "text": "..."}, or for what is not UTF-8 "bytes": [80, 114, ...] in place of "text"
      *

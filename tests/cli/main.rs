@@ -21,5 +21,7 @@ mod plugins;
 mod reload;
 /// Plugins that panic, stall and talk nonsense cost the request that met them, and nobody else's.
 mod rude;
+/// What many phones share: lists of people in each vendor's form, and firmware with its policy.
+mod shared;
 /// SIGTERM, SIGINT and systemd.
 mod signals;

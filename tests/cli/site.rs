@@ -133,6 +133,10 @@ impl Site {
         tftp && TcpStream::connect(self.http()).is_err()
     }
 
+    pub(crate) fn tftp_port(&self) -> u16 {
+        self.tftp.port()
+    }
+
     fn http(&self) -> SocketAddr {
         let url = self.http_url(Ipv4Addr::LOCALHOST);
         url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()

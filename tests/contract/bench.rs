@@ -10,7 +10,7 @@ use provost_fleet::{Asker, Fleet, Place, Resolved};
 use provost_host::{InService, Limits, Places, Shelf};
 use provost_plugin::{
     MacAddr, Phone, Scalar, Secret,
-    model::Identity,
+    model::{Book, Entry, Identity, Number, NumberKind},
     offers,
     spec::{FileKind, FileSpec},
 };
@@ -170,13 +170,31 @@ pub(crate) fn offered(plugin: &InService, phone: &Phone) -> Vec<(usize, String, 
         .enumerate()
         .filter(|(_, file)| offers(file, phone))
         .filter_map(|(index, file)| {
-            let name = file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?;
+            let name = file.name.expand_for(Some("sample"), phone.mac, phone.model.as_deref(), &phone.capabilities)?;
             file.name.capture(&name, &plugin.spec.models)?;
-            let seen =
-                if file.kind == FileKind::Common { common(plugin, phone.model.as_deref()) } else { phone.clone() };
+            let seen = match file.kind {
+                FileKind::Common => common(plugin, phone.model.as_deref()),
+                FileKind::Directory => Phone { book: Some(Arc::new(book())), ..common(plugin, phone.model.as_deref()) },
+                FileKind::Device | FileKind::Firmware => phone.clone(),
+            };
             Some((index, name, seen))
         })
         .collect()
+}
+
+/// A list of two, one of whom has everything.
+fn book() -> Book {
+    let number = |kind, number: &str| Number { kind, number: number.into() };
+    let anna = Entry {
+        name: "Anna Berg".into(),
+        first: Some("Anna".into()),
+        last: Some("Berg".into()),
+        numbers: vec![number(NumberKind::Work, "101"), number(NumberKind::Mobile, "+4915123")],
+        group: Some("Sales".into()),
+        email: Some("anna@example.net".into()),
+    };
+    let door = Entry { name: "Door".into(), numbers: vec![number(NumberKind::Home, "102")], ..Entry::default() };
+    Book { name: "sample".into(), title: "Sample".into(), entries: vec![anna, door] }
 }
 
 /// The same without the files that many phones share.

@@ -55,6 +55,7 @@ fn identity(name: &str, bytes: &[u8]) -> Identity {
         vendor: subscribe.vendor,
         model: subscribe.model,
         firmware: subscribe.firmware,
+        hardware: None,
         user_agent: subscribe.user_agent,
     }
 }

@@ -1,4 +1,4 @@
-//! Rendered files as folders: `VENDOR/CASE/profiles.yaml` holds one device, `expected/` what must come of it, and the case's name is
+//! Rendered files as folders: `VENDOR/CASE/profiles.yaml` holds one device, `phonebooks/` the lists that it names, `expected/` what must come of it, and the case's name is
 //! its claim. A new case is a new folder. What lies in `expected/` is told in `core/server/src/golden.rs`, which a plugin's own goldens
 //! go through as well.
 //!

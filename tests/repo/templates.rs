@@ -18,6 +18,7 @@ fn cases(vendor: &str) -> BTreeMap<String, (String, Vec<String>)> {
         let entry = cases.entry(case.to_owned()).or_default();
         match file.strip_prefix("expected/") {
             Some(name) => entry.1.push(name.replace("%2F", "/")),
+            None if file != "profiles.yaml" => {}
             None => {
                 let profiles: Value =
                     serde_yaml::from_str(&read(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));

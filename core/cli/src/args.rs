@@ -26,7 +26,7 @@ pub(crate) struct SettingsArgs {
     /// Settings file [default: provost.yaml, if there is one]
     #[arg(long, short, global = true, env = "PROVOST_SETTINGS", value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
-    /// Directory that holds profiles/, templates/, overrides/, plugins/, assets/ and state/
+    /// Directory that holds profiles/, templates/, overrides/, plugins/, phonebooks/, firmware/, assets/ and state/
     #[arg(long, global = true, env = "PROVOST_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_PROFILES", value_name = "DIR", help = "Profiles and devices")]
@@ -46,6 +46,22 @@ pub(crate) struct SettingsArgs {
     pub(crate) plugins: Vec<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_ASSETS", value_name = "DIR", help = "Files served as they are")]
     pub(crate) assets: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        env = "PROVOST_PHONEBOOKS",
+        value_name = "DIR",
+        help = "Lists of people, for phones of all vendors"
+    )]
+    pub(crate) phonebooks: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        env = "PROVOST_FIRMWARE",
+        value_name = "DIR",
+        help = "Firmware, with its firmware.yaml"
+    )]
+    pub(crate) firmware: Option<PathBuf>,
     #[arg(long, global = true, env = "PROVOST_STATE", value_name = "DIR", help = "What the server itself keeps")]
     pub(crate) state: Option<PathBuf>,
     #[arg(
@@ -78,7 +94,7 @@ pub(crate) enum ListenArg {
 pub(crate) enum Command {
     /// Hear phones and serve them, until stopped; SIGHUP looks at the disk again
     Serve(ServeArgs),
-    /// Say everything that is wrong with settings, profiles, templates and plugins, without serving
+    /// Say everything that is wrong with settings, profiles, phonebooks, firmware, templates and plugins, without serving
     Check {
         /// One JSON object instead of lines
         #[arg(long)]
@@ -302,6 +318,10 @@ pub(crate) enum SchemaOf {
     Settings,
     /// vendor.yaml of a plugin
     Vendor,
+    /// A list under phonebooks/
+    Phonebook,
+    /// firmware/firmware.yaml
+    Firmware,
 }
 
 impl SettingsArgs {
@@ -321,6 +341,8 @@ impl SettingsArgs {
         put(&mut file.templates, &here(&self.templates));
         put(&mut file.overrides, &here(&self.overrides));
         put(&mut file.assets, &here(&self.assets));
+        put(&mut file.phonebooks, &here(&self.phonebooks));
+        put(&mut file.firmware, &here(&self.firmware));
         put(&mut file.state, &here(&self.state));
         if !self.plugins.is_empty() {
             file.plugins = self.plugins.iter().filter_map(|path| here(&Some(path.clone()))).collect();

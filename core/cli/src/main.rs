@@ -110,6 +110,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 SchemaOf::Profile => provost_fleet::schema(),
                 SchemaOf::Settings => provost_server::settings::schema(),
                 SchemaOf::Vendor => provost_plugin::spec::schema(),
+                SchemaOf::Phonebook => provost_fleet::phonebook_schema(),
+                SchemaOf::Firmware => provost_fleet::firmware_schema(),
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&schema)?)?;
             Ok(ExitCode::SUCCESS)

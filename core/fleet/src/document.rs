@@ -9,7 +9,8 @@ use crate::{
     check::{Checker, cidr, mac_prefix, pattern, vendor_id},
     node::{Key, Node, Value},
     problem::Problem,
-    shape, yaml,
+    shape::{self, Shape},
+    yaml,
 };
 
 /// Everything a file says.
@@ -109,6 +110,14 @@ impl Selector {
     }
 }
 
+/// What the administrator says that a phone is.
+#[derive(Debug)]
+struct Stated {
+    vendor: Option<String>,
+    model: Option<String>,
+    hardware: Option<String>,
+}
+
 /// A phone that the files know.
 #[derive(Debug)]
 pub struct Device {
@@ -117,7 +126,7 @@ pub struct Device {
     location: Option<Box<str>>,
     enabled: bool,
     /// Boxed: few devices state what they are.
-    stated: Option<Box<(Option<String>, Option<String>)>>,
+    stated: Option<Box<Stated>>,
     pub(crate) profile: Option<Reference>,
     pub(crate) site: Option<Reference>,
     pub(crate) file: Arc<str>,
@@ -158,11 +167,11 @@ impl Device {
 
     /// The plugin's name for the vendor, where the administrator stated it.
     pub fn stated_vendor(&self) -> Option<&str> {
-        self.stated.as_ref().and_then(|stated| stated.0.as_deref())
+        self.stated.as_ref().and_then(|stated| stated.vendor.as_deref())
     }
 
     pub fn stated_model(&self) -> Option<&str> {
-        self.stated.as_ref().and_then(|stated| stated.1.as_deref())
+        self.stated.as_ref().and_then(|stated| stated.model.as_deref())
     }
 
     /// Whether the administrator stated that this is a phone of `spec`'s vendor.
@@ -176,6 +185,11 @@ impl Device {
             mac: Some(self.mac),
             vendor: self.stated_vendor().map(str::to_owned).or_else(|| observed.vendor.clone()),
             model: self.stated_model().map(str::to_owned).or_else(|| observed.model.clone()),
+            hardware: self
+                .stated
+                .as_ref()
+                .and_then(|stated| stated.hardware.clone())
+                .or_else(|| observed.hardware.clone()),
             ..observed.clone()
         }
     }
@@ -198,32 +212,40 @@ impl fmt::Display for Device {
 
 /// Reads a file's bytes. With an error among the problems, the document is not fit for service.
 pub(crate) fn read(file: &Arc<str>, bytes: &[u8]) -> (Document, Vec<Problem>) {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
-        Err(error) => {
-            let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
-            let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() as u32 + 1;
-            return (Document::default(), vec![Problem::error(file, line, column, "the file is not UTF-8 text")]);
-        }
+    let (root, mut problems) = checked(file, bytes, &shape::DOCUMENT);
+    let document = root.map(|root| assemble(file, root, &mut problems)).unwrap_or_default();
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    (document, problems)
+}
+
+/// The bytes of a file as checked values, and everything that is wrong with them.
+pub(crate) fn checked(file: &Arc<str>, bytes: &[u8], shape: &'static Shape) -> (Option<Node>, Vec<Problem>) {
+    let text = match text(file, bytes) {
+        Ok(text) => text,
+        Err(problem) => return (None, vec![problem]),
     };
     let written = match yaml::read(text) {
         Ok(written) => written,
         Err(bad) => {
-            let problem = Problem::error(file, bad.line, bad.column, format!("not YAML: {}", bad.message));
-            return (Document::default(), vec![problem]);
+            return (None, vec![Problem::error(file, bad.line, bad.column, format!("not YAML: {}", bad.message))]);
         }
     };
     let mut checker = Checker::new(file, text);
-    let mut document = Document::default();
-    if let Some(root) = checker.value(written, &shape::DOCUMENT, "") {
-        let mut problems = std::mem::take(&mut checker.problems);
-        document = assemble(file, root, &mut problems);
-        checker.problems = problems;
+    let root = checker.value(written, shape, "");
+    (root, checker.problems)
+}
+
+/// The bytes of a file as text, without the mark that some editors put in front.
+pub(crate) fn text<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<&'a str, Problem> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
+            let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() as u32 + 1;
+            Err(Problem::error(file, line, column, "the file is not UTF-8 text"))
+        }
     }
-    let mut problems = checker.problems;
-    problems.sort_by_key(|problem| (problem.line, problem.column));
-    (document, problems)
 }
 
 fn assemble(file: &Arc<str>, root: Node, problems: &mut Vec<Problem>) -> Document {
@@ -361,7 +383,11 @@ fn device(file: &Arc<str>, key: &Key, node: Node) -> Option<Arc<Device>> {
     let own = Own::split(node, &["profile", "site", "label", "location", "enabled", "identity"]);
     let stated = own.get("identity").map(|identity| {
         let text = |name| identity.get(name).and_then(Node::text);
-        Box::new((text("vendor").map(vendor_id), text("model").map(str::to_owned)))
+        Box::new(Stated {
+            vendor: text("vendor").map(vendor_id),
+            model: text("model").map(str::to_owned),
+            hardware: text("hardware").map(str::to_owned),
+        })
     });
     Some(Arc::new(Device {
         mac,

@@ -1,21 +1,23 @@
 //! An immutable snapshot of what phones should be: all profile files at one moment. A reload makes a new one and swaps it in; a
 //! request in flight finishes on the one it started with.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{path::Path, time::SystemTime};
 
 use provost_plugin::MacAddr;
 
 use crate::{
     Device, Problem,
-    document::Document,
-    files::{self, Source, Sources},
+    document::{self, Document},
+    files::{self, Kind, Source, Sources},
     index::Index,
 };
+
+const PROFILES: Kind<Document> = Kind { extensions: &["yaml", "yml"], read: document::read };
 
 /// Every profile and device that is in service.
 #[derive(Debug)]
 pub struct Fleet {
-    sources: Sources,
+    sources: Sources<Document>,
     pub(crate) index: Index,
     modified: SystemTime,
 }
@@ -33,22 +35,16 @@ impl Fleet {
     /// Files that did not change since `previous` are not parsed again. A file with an error keeps the version that `previous` had in
     /// service, or is left out if there is none; all others load. The problems of a file come back at each reading until it is mended.
     pub fn read(root: &Path, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
-        let (sources, mut problems) = files::read(root, previous.map(|fleet| &fleet.sources));
+        let (sources, mut problems) = files::read(root, &PROFILES, previous.map(|fleet| &fleet.sources));
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());
         }
-        let documents = sources.values().map(|source: &Source| &*source.document);
+        let documents = sources.values().map(|source: &Source<Document>| &*source.document);
         let mut between = Vec::new();
         let index = Index::build(documents, previous.map(|fleet| &fleet.index), &mut between);
         between.sort();
         problems.extend(between);
-        let modified = match previous {
-            // The newest file's time, so that it stays the same over a restart.
-            None => sources.values().map(|source| source.written).max().unwrap_or(SystemTime::UNIX_EPOCH),
-            Some(previous) if same(&previous.sources, &sources) => previous.modified,
-            // A deleted file leaves no time behind, and a restored one an old time; the change itself is now.
-            Some(_) => SystemTime::now(),
-        };
+        let modified = files::modified(previous.map(|fleet| (&fleet.sources, fleet.modified)), &sources);
         (Fleet { sources, index, modified }, problems)
     }
 
@@ -89,13 +85,4 @@ impl Fleet {
     pub fn modified(&self) -> SystemTime {
         self.modified
     }
-}
-
-fn same(before: &Sources, now: &Sources) -> bool {
-    let document = |source: &Source| -> Arc<Document> { source.document.clone() };
-    before.len() == now.len()
-        && before
-            .iter()
-            .zip(now)
-            .all(|((path, old), (other, new))| path == other && Arc::ptr_eq(&document(old), &document(new)))
 }

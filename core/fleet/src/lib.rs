@@ -1,12 +1,14 @@
 //! What we know of phones: profiles and devices read from files, resolved layer by layer, and the phones that were seen.
 //!
-//! What a phone *should* be is a [`Fleet`], an immutable snapshot of the profile files. What phones *were seen doing* is the
-//! [`Registry`]. The two never mix: nothing is learnt into the files, and nothing that was seen changes a configuration.
+//! What a phone *should* be is a [`Fleet`], an immutable snapshot of the profile files, with the lists and firmware that profiles name
+//! in [`Phonebooks`] and [`Images`]. What phones *were seen doing* is the [`Registry`]. The two never mix: nothing is learnt into the files, and nothing that was seen changes a configuration.
 
+mod books;
 mod check;
 mod document;
 mod files;
 mod fleet;
+mod images;
 mod index;
 mod merge;
 mod node;
@@ -15,11 +17,14 @@ mod problem;
 mod registry;
 mod resolve;
 mod shape;
+mod shared;
 mod yaml;
 mod zone;
 
+pub use books::{Phonebooks, schema as phonebook_schema};
 pub use document::Device;
 pub use fleet::Fleet;
+pub use images::{Image, Images, MANIFEST, schema as firmware_schema};
 pub use origin::{LayerRef, Origin, Origins};
 pub use problem::{Problem, Severity};
 pub use registry::{Counts, Event, Happening, Record, Registry, Sighting, State};

@@ -63,6 +63,7 @@ impl<'a> Merged<'a> {
                     }
                 }
             }
+            (_, Value::List(_), Shape::List { .. }) => *self = fresh(node, shape, layer),
             (content, value, _) => *content = Content::Leaf(value),
         }
     }

@@ -1,6 +1,6 @@
 //! Where each value of a resolved phone comes from. `explain` prints it; a complaint about a field finds its line by it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
@@ -23,12 +23,12 @@ pub struct Origin {
     /// As in [`LayerRef::name`], or `default`.
     pub layer: String,
     /// Why a default is what it is.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.reason) {
+        match (&self.file, &self.reason) {
             (Some(file), _) => write!(f, "{file}:{}:{} ({})", self.line, self.column, self.layer),
             (None, Some(reason)) => write!(f, "{}: {reason}", self.layer),
             (None, None) => f.write_str(&self.layer),
@@ -41,7 +41,7 @@ impl fmt::Display for Origin {
 pub struct Origins {
     pub(crate) layers: Vec<LayerRef>,
     pub(crate) root: Branch,
-    pub(crate) filled: BTreeMap<String, &'static str>,
+    pub(crate) filled: BTreeMap<String, Cow<'static, str>>,
 }
 
 /// A place in a file, the layer by its number.
@@ -96,8 +96,8 @@ impl Origins {
         all.into_iter()
     }
 
-    pub(crate) fn fill(&mut self, path: String, reason: &'static str) {
-        self.filled.insert(path, reason);
+    pub(crate) fn fill(&mut self, path: String, reason: impl Into<Cow<'static, str>>) {
+        self.filled.insert(path, reason.into());
     }
 
     fn origin(&self, at: At) -> Origin {
@@ -140,6 +140,6 @@ impl Origins {
     }
 }
 
-fn default(reason: &'static str) -> Origin {
-    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason) }
+fn default(reason: &Cow<'static, str>) -> Origin {
+    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason.clone()) }
 }

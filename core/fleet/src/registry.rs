@@ -90,6 +90,9 @@ pub struct Record {
     #[serde(serialize_with = "milliseconds")]
     pub last_seen: SystemTime,
     pub sightings: u64,
+    /// When what it runs, or what it runs on, was first told as it is now: its files may differ from that moment on.
+    #[serde(serialize_with = "milliseconds")]
+    pub software_since: SystemTime,
     /// Oldest first.
     pub events: VecDeque<Event>,
 }
@@ -295,10 +298,8 @@ impl Shard {
         self.stamp += 1;
         let stamp = self.stamp;
         let Sighting { mut identity, door, announced, address, mut interface, at } = sighting;
-        [&mut identity.vendor, &mut identity.model, &mut identity.firmware, &mut identity.user_agent, &mut interface]
-            .into_iter()
-            .flatten()
-            .for_each(shorten);
+        let Identity { vendor, model, firmware, hardware, user_agent, .. } = &mut identity;
+        [vendor, model, firmware, hardware, user_agent, &mut interface].into_iter().flatten().for_each(shorten);
         let kept = self.phones.entry(mac).or_insert_with(|| Kept {
             record: Record {
                 mac,
@@ -310,6 +311,7 @@ impl Shard {
                 first_seen: at,
                 last_seen: at,
                 sightings: 0,
+                software_since: at,
                 events: VecDeque::new(),
             },
             stamp,
@@ -328,10 +330,15 @@ impl Shard {
         }
         let known = &mut record.identity;
         known.mac = Some(mac);
+        let changes = |new: &Option<String>, old: &Option<String>| new.is_some() && new != old;
+        if changes(&identity.firmware, &known.firmware) || changes(&identity.hardware, &known.hardware) {
+            record.software_since = at;
+        }
         for (new, old) in [
             (identity.vendor, &mut known.vendor),
             (identity.model, &mut known.model),
             (identity.firmware, &mut known.firmware),
+            (identity.hardware, &mut known.hardware),
             (identity.user_agent, &mut known.user_agent),
         ] {
             if new.is_some() {

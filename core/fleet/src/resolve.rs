@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use provost_plugin::{
-    MacAddr, Phone, Secret, Spec,
+    Complaint, MacAddr, Phone, Secret, Spec,
     model::{FunctionKey, Identity, Line, Settings},
     switches,
 };
@@ -45,6 +45,10 @@ pub struct Resolved {
     pub profile: Option<String>,
     /// Weakest first.
     pub layers: Vec<LayerRef>,
+    /// What the policy for firmware comes to and why, for people; nothing without a policy.
+    pub firmware: Option<String>,
+    /// What is asked for and not to be had here, whatever the vendor.
+    pub in_vain: Vec<Complaint>,
 }
 
 /// Why a device is given nothing.
@@ -127,7 +131,9 @@ impl Fleet {
         let mut phone = model.phone(spec, settings, place);
         phone.mac = Some(*mac);
         phone.firmware = identity.firmware;
-        let mut resolved = Resolved { phone, origins, profile: profile.map(str::to_owned), layers };
+        phone.hardware = identity.hardware;
+        let profile = profile.map(str::to_owned);
+        let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new() };
         resolved.fill(place);
         Ok(resolved)
     }
@@ -142,7 +148,7 @@ impl Fleet {
         stack.merged.leave_out(&["lines", "keys", "expansion", "vendor"]);
         let (settings, origins, layers) = stack.finish(|| format!("common files of {}", spec.vendor))?;
         let phone = model.phone(spec, without_secrets(settings), place);
-        let mut resolved = Resolved { phone, origins, profile: None, layers };
+        let mut resolved = Resolved { phone, origins, profile: None, layers, firmware: None, in_vain: Vec::new() };
         resolved.fill(place);
         Ok(resolved)
     }
@@ -233,6 +239,14 @@ impl<'a> Model<'a> {
 }
 
 impl Resolved {
+    /// The phone as a file may know it that holds nothing of its own: without lines, keys, passwords and raw settings.
+    pub fn impersonal(mut self) -> Resolved {
+        let settings = std::mem::take(&mut self.phone.settings);
+        let shared = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..settings };
+        self.phone = Phone { mac: None, raw: Default::default(), settings: without_secrets(shared), ..self.phone };
+        self
+    }
+
     /// Everything that templates may count on being there.
     fn fill(&mut self, place: &Place) {
         let Resolved { phone, origins, .. } = self;
@@ -251,7 +265,10 @@ impl Resolved {
         }
         let remote = settings.phonebook.remote.iter_mut().map(|book| &mut book.url);
         let assets = [&mut settings.firmware_update.url, &mut settings.display.wallpaper];
-        for url in assets.into_iter().chain(remote).flatten() {
+        // A ring tone is a name that the phone knows, unless it has a slash in it.
+        let rings = settings.lines.iter_mut().map(|line| &mut line.ringtone).chain([&mut settings.audio.ringtone]);
+        let rings = rings.filter(|ring| ring.as_ref().is_some_and(|ring| ring.contains('/')));
+        for url in assets.into_iter().chain(remote).chain(rings).flatten() {
             *url = absolute(url, &place.base_url);
         }
     }
@@ -284,8 +301,8 @@ fn fill_keys(keys: &mut [FunctionKey], note: &mut impl FnMut(usize)) {
     }
 }
 
-/// A path below `assets/` as the URL at which this server hands it out; a full URL stays.
-fn absolute(url: &str, base_url: &str) -> String {
+/// A path on this server as the URL at which this server hands it out; a full URL stays.
+pub(crate) fn absolute(url: &str, base_url: &str) -> String {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if scheme.is_some_and(|scheme| {
         !scheme.is_empty() && scheme.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"+-.".contains(&letter))

@@ -108,16 +108,21 @@ struct StatedIdentity {
     vendor: Option<String>,
     /// Type designation.
     model: Option<String>,
+    /// Revision of the hardware, where `firmware.yaml` tells revisions apart.
+    hardware: Option<String>,
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    let mut schema = schemars::schema_for!(Document).to_value();
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema_of::<Document>("Provost profile file"));
+
+/// The schema of a file of ours, as editors and the checker take it.
+pub(crate) fn schema_of<T: JsonSchema>(title: &str) -> Value {
+    let mut schema = schemars::schema_for!(T).to_value();
     tidy(&mut schema);
     if let Some(root) = schema.as_object_mut() {
-        root.insert("title".into(), "Provost profile file".into());
+        root.insert("title".into(), title.into());
     }
     schema
-});
+}
 
 /// JSON Schema (2020-12) of a profile file, for editors.
 pub fn schema() -> Value {
@@ -234,7 +239,7 @@ pub(crate) fn settings() -> &'static Shape {
     DOCUMENT.field("defaults").expect("a document has defaults")
 }
 
-fn compile(schema: &Value, root: &Value, name: &str) -> Shape {
+pub(crate) fn compile(schema: &Value, root: &Value, name: &str) -> Shape {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let target = root.pointer(reference.trim_start_matches('#')).expect("schemars refers only to what it defines");
         return compile(target, root, name);

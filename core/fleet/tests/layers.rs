@@ -207,12 +207,31 @@ devices:
 }
 
 #[test]
+fn a_list_that_replaces_may_stand_in_every_layer() {
+    let resolved = resolve(
+        "defaults:
+  time: { ntp: [a, b] }
+  phonebook: { remote: [{ url: 'http://a/' }, { url: 'http://b/' }] }
+sites: { s: { time: { ntp: [c] }, phonebook: { remote: [{ name: x, url: 'http://c/' }] } } }
+devices: { 000413000001: { site: s, identity: { vendor: Big Phone }, time: { ntp: [d, e, f] } } }
+",
+    );
+    let settings = &resolved.phone.settings;
+    assert_eq!(settings.time.ntp, ["d", "e", "f"]);
+    let urls: Vec<_> = settings.phonebook.remote.iter().filter_map(|remote| remote.url.as_deref()).collect();
+    assert_eq!(urls, ["http://c/"]);
+    assert_eq!(origin(&resolved, "phonebook.remote.0.name"), "site s:4");
+}
+
+#[test]
 fn what_templates_count_on_is_there() {
     let resolved = resolve(
         "defaults:
   time: { zone: europe/berlin }
   firmware_update: { url: /big/fw 1.bin }
   display: { wallpaper: 'tftp://10.0.0.9/w.png' }
+  audio: { ringtone: /rings/bell 1.wav }
+  lines: [{ number: 1, ringtone: Ringer2 }]
   phonebook: { remote: [{ url: 'book/{mac}.xml' }, { name: x }] }
   vendor: { bigphone: { back.light: 15, P270: 0049, on: true, off: no, f: 1.50 }, other: { x: 1 } }
   options: { Big-Phone: { sidecar: true }, other: { x: 1 } }
@@ -230,13 +249,15 @@ devices: { 000413000001: { identity: { vendor: Big Phone, model: b300 }, vendor:
     assert_eq!(phone.settings.firmware_update.url.as_deref(), Some("http://10.0.0.1:8080/big/fw%201.bin"));
     assert_eq!(phone.settings.display.wallpaper.as_deref(), Some("tftp://10.0.0.9/w.png"));
     assert_eq!(phone.settings.phonebook.remote[0].url.as_deref(), Some("http://10.0.0.1:8080/book/{mac}.xml"));
+    assert_eq!(phone.settings.audio.ringtone.as_deref(), Some("http://10.0.0.1:8080/rings/bell%201.wav"));
+    assert_eq!(phone.settings.lines[0].ringtone.as_deref(), Some("Ringer2"), "a name that the phone knows");
     let raw: Vec<String> = phone.raw.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(raw, ["P270=0049", "back.light=16", "f=1.50", "off=no", "on=1"]);
     let switches: Vec<String> = phone.switches.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(switches, ["colour=blue", "sidecar=1"]);
     assert_eq!(phone.to_json()["vendor"], "bigphone", "a template's phone.vendor is the name, not the raw settings");
-    assert_eq!(origin(&resolved, "vendor.bigphone.back.light"), "device 00:04:13:00:00:01:8");
-    assert_eq!(origin(&resolved, "vendor.bigphone.P270"), "defaults:6");
+    assert_eq!(origin(&resolved, "vendor.bigphone.back.light"), "device 00:04:13:00:00:01:10");
+    assert_eq!(origin(&resolved, "vendor.bigphone.P270"), "defaults:8");
     assert_eq!(origin(&resolved, "provisioning.url"), "default: this server as the phone reaches it");
     let text = serde_json::to_string(phone).unwrap();
     assert_eq!(

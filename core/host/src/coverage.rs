@@ -116,14 +116,17 @@ const NEEDED: &[&str] = &[
 
 /// Fields that are not the vendors' business.
 fn is_elsewhere(field: &str) -> bool {
-    // A position is a place, not a setting. A number becomes user and label, a protocol part of the URL, and a version decides whether
-    // there is a firmware URL, all before a plugin sees them; only an unanswered call has rung for a while.
+    // A position is a place, not a setting. A number becomes user and label, a protocol part of the URL, the name of a list its URL, and
+    // policy and version decide whether there is a firmware URL, all before a plugin sees them; only an unanswered call has rung for a
+    // while.
     field.ends_with(".position")
         || matches!(
             field,
             "lines.number"
                 | "provisioning.protocol"
+                | "firmware_update.policy"
                 | "firmware_update.version"
+                | "phonebook.remote.book"
                 | "lines.forward.always.timeout"
                 | "lines.forward.busy.timeout"
         )
@@ -166,7 +169,9 @@ pub(crate) fn files(plugin: &InService, name: &str, model: &Model, settings: &Va
 
 fn bodies(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<Vec<u8>>, CallError> {
     let phone = phone(&plugin.spec, name, model, settings);
-    let offered = plugin.spec.files.iter().enumerate().filter(|(_, file)| offers(file, &phone));
+    // A list of people is the same whatever the phone's settings are.
+    let settled = |file: &FileSpec| offers(file, &phone) && file.kind != FileKind::Directory;
+    let offered = plugin.spec.files.iter().enumerate().filter(|(_, file)| settled(file));
     offered.map(|(index, file)| Ok(plugin.render(index, &seen_by(file, &phone))?.body)).collect()
 }
 
@@ -187,6 +192,7 @@ pub(crate) fn phone(spec: &Spec, name: &str, model: &Model, settings: &Value) ->
         raw: BTreeMap::new(),
         switches: switches(spec, &BTreeMap::new()),
         settings,
+        ..Phone::default()
     }
 }
 
@@ -433,6 +439,7 @@ pub(crate) fn sample(spec: &Spec, which: usize) -> Value {
             "challenge_notify": of(json!(true), json!(false)),
         },
         "firmware_update": {
+            "policy": of(json!("pin"), json!("minimum")),
             "version": of(json!("2.0"), json!("3.0")),
             "url": of(json!("http://192.0.2.1:8080/fw/two.bin"), json!("http://192.0.2.1:8080/fw/three.bin")),
         },
@@ -440,6 +447,7 @@ pub(crate) fn sample(spec: &Spec, which: usize) -> Value {
             // Phones may treat the first and the further ones differently.
             "remote": (0..2).map(|_| json!({
                 "name": of(json!("Company"), json!("Office")),
+                "book": of(json!("company"), json!("office")),
                 "url": of(json!("http://192.0.2.1:8080/book/phonebook.xml"), json!("http://192.0.2.2:8080/book/phonebook.xml")),
                 "username": of(json!("book"), json!("book2")),
                 "password": of(json!("secret-seven"), json!("secret-eight")),

@@ -127,6 +127,7 @@ impl<'a> Rounds<'a> {
             model: phone.model.clone(),
             firmware: phone.firmware.clone(),
             user_agent: None,
+            hardware: None,
         };
         if let Err(error) = self.plugin.announce(&Announced { identity, base_url: phone.base_url.clone() }) {
             self.fail(at.problem(&["announce"], format!("no URL can be made: {error}")), phone);

@@ -1,8 +1,10 @@
 //! Tries a plugin on sample phones before it takes service: what fails for every phone must not replace what works.
 
+use std::sync::Arc;
+
 use provost_plugin::{
     Announced, MacAddr, Phone, PluginError, Spec,
-    model::{Credentials, FunctionKey, Identity, KeyKind, Line, Secret, Settings},
+    model::{Book, Credentials, Entry, FunctionKey, Identity, KeyKind, Line, Number, NumberKind, Secret, Settings},
     offers,
     spec::{FileKind, Model},
     switches,
@@ -37,7 +39,7 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
             vendor: spec.announces.first().cloned(),
             model: Some(name),
             firmware: Some("1.0".into()),
-            user_agent: None,
+            ..Identity::default()
         };
         if let Err(error) = plugin.announce(&Announced { identity, base_url: phone.base_url.clone() }) {
             problems.push(Problem::new(shown, 0, format!("no URL can be made for a sample phone: {error}")));
@@ -47,10 +49,11 @@ pub(crate) fn sample(plugin: &InService, shown: &str) -> Vec<Problem> {
             if failed[index] || !offers(file, &phone) {
                 continue;
             }
+            let impersonal =
+                || Phone { mac: None, settings: Settings::default(), raw: Default::default(), ..phone.clone() };
             let phone = match file.kind {
-                FileKind::Common => {
-                    Phone { mac: None, settings: Settings::default(), raw: Default::default(), ..phone.clone() }
-                }
+                FileKind::Common => impersonal(),
+                FileKind::Directory => Phone { book: Some(Arc::new(book())), ..impersonal() },
                 _ => phone.clone(),
             };
             if let Err(error) = plugin.render(index, &phone) {
@@ -113,5 +116,25 @@ pub(crate) fn phone(spec: &Spec, name: &str, model: &Model) -> Phone {
         raw: Default::default(),
         switches: switches(spec, &Default::default()),
         settings,
+        ..Phone::default()
     }
+}
+
+/// Somebody of whom everything is known, and somebody of whom hardly anything is.
+fn book() -> Book {
+    let number = |kind, number: &str| Number { kind, number: number.into() };
+    let full = Entry {
+        name: "Sample Person".into(),
+        first: Some("Sample".into()),
+        last: Some("Person".into()),
+        numbers: vec![
+            number(NumberKind::Work, "100"),
+            number(NumberKind::Mobile, "101"),
+            number(NumberKind::Home, "102"),
+        ],
+        group: Some("Samples".into()),
+        email: Some("sample@example.net".into()),
+    };
+    let bare = Entry { name: "Sample".into(), numbers: vec![number(NumberKind::Work, "103")], ..Entry::default() };
+    Book { name: "sample".into(), title: "Sample".into(), entries: vec![full, bare] }
 }

@@ -1,4 +1,4 @@
-//! Files served as they are: firmware, ring tones, wallpapers. Confined to one directory, whatever the name says.
+//! Files served as they are: firmware, ring tones, wallpapers. Confined to their directory, whatever the name says.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -30,7 +30,7 @@ pub(crate) fn find(root: &Path, name: &str) -> io::Result<Option<Asset>> {
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     if !path.starts_with(&root) {
-        tracing::warn!(file = name, "a link in assets/ points outside of it; it is not served");
+        tracing::warn!(file = name, "a link in {} points outside of it; it is not served", root.display());
         return Ok(None);
     }
     let metadata = fs::metadata(&path)?;

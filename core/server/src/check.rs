@@ -1,14 +1,17 @@
 //! Everything that can be said about what is on disk without serving it: the same reading, the same trials, no socket.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
 use provost_host::{Limits, Prober};
-use provost_plugin::model::Identity;
+use provost_plugin::{
+    model::Identity,
+    spec::{Model, matches_wildcard},
+};
 
 use crate::{
     reload::{device_findings, first, try_devices},
     settings::Settings,
-    world::{Finding, Peer, Severity, World},
+    world::{Finding, Peer, Severity, World, render},
 };
 
 /// All findings, sorted by place, and the world that they are about.
@@ -17,6 +20,8 @@ pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     world.troubles = try_devices(&world, &BTreeMap::new(), None);
     findings.extend(device_findings(&world));
     findings.extend(in_vain(&world));
+    findings.extend(unprintable_lists(&world));
+    findings.extend(nobodys_firmware(&world));
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
     findings.dedup();
     (world, findings)
@@ -28,14 +33,10 @@ fn in_vain(world: &World) -> Vec<Finding> {
     type Place = (String, usize, usize, String);
     let mut found: BTreeMap<Place, (String, usize)> = BTreeMap::new();
     for (mac, device) in world.fleet.devices().filter(|(_, device)| device.is_enabled()) {
-        let peer = Peer {
-            identity: Identity { mac: Some(mac), ..Identity::default() },
-            address: None,
-            interface: None,
-            local: IpAddr::from([192, 0, 2, 1]),
-        };
+        let peer = Peer { identity: Identity { mac: Some(mac), ..Identity::default() }, ..nobody() };
         let Ok(offer) = world.files_of(mac, &peer) else { continue };
-        for complaint in offer.choice.plugin.complaints(&offer.resolved.phone).unwrap_or_default() {
+        let of_plugin = offer.choice.plugin.complaints(&offer.resolved.phone).unwrap_or_default();
+        for complaint in of_plugin.iter().chain(&offer.resolved.in_vain) {
             let origin = offer.resolved.origins.of(&complaint.field);
             // A value that nobody wrote is not asked for.
             let Some((origin, file)) = origin.and_then(|origin| Some((origin.clone(), origin.file?))) else { continue };
@@ -60,4 +61,60 @@ fn in_vain(world: &World) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// Lists that cannot be written in some vendor's form.
+fn unprintable_lists(world: &World) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for plugin in world.shelf.plugins() {
+        for file in plugin.spec.files.iter().filter(|file| file.name.names_a_book()) {
+            for name in world.books.names() {
+                let model = plugin.spec.models.keys().next().map(|model| model.replace('*', "0")).unwrap_or_default();
+                let Some(path) = file.name.expand_for(Some(name), None, Some(&model), &Model::default()) else {
+                    continue;
+                };
+                let rendered = world.locate(&path, &nobody()).map_err(|error| error.to_string());
+                let rendered = rendered.and_then(|located| render(&located, SystemTime::UNIX_EPOCH));
+                if let Err(error) = rendered {
+                    let file = world.books.file(name).unwrap_or_default();
+                    findings.push(finding(file, (0, 0), Severity::Error, error));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Firmware that is for nobody, as far as the plugins know.
+fn nobodys_firmware(world: &World) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for image in world.images.entries() {
+        let mut doubt = |message| {
+            let at = (image.line as usize, image.column as usize);
+            findings.push(finding(world.images.file(), at, Severity::Warning, message));
+        };
+        let Some(plugin) = world.shelf.get(&image.vendor) else {
+            let known: Vec<&str> = world.shelf.plugins().map(|plugin| plugin.id.as_str()).collect();
+            doubt(format!("no plugin \"{}\" is in service; there are {}", image.vendor, known.join(", ")));
+            continue;
+        };
+        let spec = &plugin.spec;
+        for pattern in &image.models {
+            let fits = |name: &str| matches_wildcard(pattern, name) || matches_wildcard(name, pattern);
+            let known = spec.models.iter().any(|(name, row)| fits(name) || row.aliases.iter().any(|alias| fits(alias)));
+            if !known && !spec.models.is_empty() {
+                doubt(format!("no model of {} is known that \"{pattern}\" fits", spec.vendor));
+            }
+        }
+    }
+    findings
+}
+
+fn finding(file: &str, (line, column): (usize, usize), severity: Severity, message: String) -> Finding {
+    Finding { file: file.to_owned(), line, column, severity, message, older_serves: false }
+}
+
+/// An asker of whom nothing is known.
+fn nobody() -> Peer {
+    Peer { identity: Identity::default(), address: None, interface: None, local: IpAddr::from([192, 0, 2, 1]) }
 }

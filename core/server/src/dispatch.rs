@@ -82,11 +82,18 @@ impl Dispatch {
                 mac: Some(mac),
                 model: phone.model.clone(),
                 firmware: phone.firmware.clone(),
+                hardware: phone.hardware.clone(),
                 ..peer.identity
             };
             self.observe(&world, identity, request.door, request.peer.ip(), None);
         }
-        let modified = world.fleet.modified().max(located.plugin.modified);
+        let mut modified = world.modified(&located.plugin);
+        // What a policy comes to changes with what the phone runs.
+        if located.resolved.firmware.is_some()
+            && let Some(record) = device.and_then(|mac| self.registry.by_mac(mac))
+        {
+            modified = modified.max(record.software_since);
+        }
         let (fetched, reason) = match render(located, modified).await {
             Ok(file) => (Fetched::Found(file), None),
             Err(error) => (
@@ -125,6 +132,7 @@ impl Dispatch {
                 vendor: seen.vendor,
                 model: agent.model.filter(|_| own).or(seen.model),
                 firmware: agent.firmware.filter(|_| own).or(seen.firmware),
+                hardware: agent.hardware.filter(|_| own).or(seen.hardware),
                 user_agent: agent.user_agent.or(seen.user_agent),
             },
             address: Some(request.peer.ip()),
@@ -164,7 +172,8 @@ struct Decided {
 
 /// Libraries may take their time, so they are not waited for where other requests are served.
 async fn render(located: Located, modified: SystemTime) -> Result<ConfigFile, String> {
-    if located.plugin.is_library() {
+    // Nor where a list of thousands is written out.
+    if located.plugin.is_library() || located.resolved.phone.book.is_some() {
         tokio::task::spawn_blocking(move || world::render(&located, modified))
             .await
             .unwrap_or_else(|error| Err(format!("rendering was cut short: {error}")))

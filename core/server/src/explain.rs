@@ -34,6 +34,10 @@ pub struct Explanation {
     pub layers: Vec<String>,
     /// The file that answers, with its template.
     pub file: Option<String>,
+    /// The list that a directory file is made of.
+    pub list: Option<String>,
+    /// What the policy for firmware comes to.
+    pub firmware: Option<String>,
     /// Files that this phone may fetch.
     pub files: Vec<(String, String)>,
     /// The URL that a NOTIFY would carry.
@@ -117,6 +121,7 @@ pub fn datagram(world: &World, name: &str, bytes: &[u8], from: &From) -> Explana
         vendor: subscribe.vendor,
         model: subscribe.model,
         firmware: subscribe.firmware,
+        hardware: None,
         user_agent: subscribe.user_agent,
     };
     explanation.place(world, &from.peer(identity));
@@ -148,6 +153,14 @@ pub fn path(world: &World, path: &str, from: &From) -> Explanation {
             let file = located.file();
             let template = file.template.as_deref().unwrap_or("by the library itself");
             explanation.file = Some(format!("\"{}\" ({}), rendered from {template}", file.name, file.kind.as_str()));
+            explanation.list = located.resolved.phone.book.as_ref().map(|book| {
+                format!(
+                    "\"{}\", {} entries, {}",
+                    book.title,
+                    book.entries.len(),
+                    world.books.file(&book.name).unwrap_or_default()
+                )
+            });
             explanation.settings(&located.resolved);
             explanation.complain(&located.plugin, &located.resolved);
             explanation.outcome = match crate::world::render(&located, std::time::SystemTime::UNIX_EPOCH) {
@@ -226,6 +239,7 @@ impl Explanation {
 
     fn settings(&mut self, resolved: &Resolved) {
         self.profile = resolved.profile.clone();
+        self.firmware = resolved.firmware.clone();
         self.layers =
             resolved.layers.iter().map(|layer| format!("{} ({}:{})", layer.name, layer.file, layer.line)).collect();
         // Serialised outside of `Secret::exposed`, so that passwords come masked.
@@ -248,10 +262,9 @@ impl Explanation {
     }
 
     fn complain(&mut self, plugin: &provost_host::InService, resolved: &Resolved) {
-        if let Ok(complaints) = plugin.complaints(&resolved.phone) {
-            self.complaints =
-                complaints.into_iter().map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
-        }
+        let complaints = plugin.complaints(&resolved.phone).unwrap_or_default();
+        let all = complaints.iter().chain(&resolved.in_vain);
+        self.complaints = all.map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
     }
 }
 
@@ -297,6 +310,8 @@ impl fmt::Display for Explanation {
             one("device", &self.device),
             one("profile", &self.profile),
             one("file", &self.file),
+            one("list", &self.list),
+            one("firmware", &self.firmware),
             one("URL", &self.url),
         ]
         .into_iter()

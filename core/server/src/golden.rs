@@ -1,4 +1,5 @@
-//! Rendered files as folders: `CASE/profiles.yaml` holds one device, `CASE/expected/` what must come of it. For the goldens of this
+//! Rendered files as folders: `CASE/profiles.yaml` holds one device, `CASE/phonebooks/` the lists that it names, `CASE/expected/` what must
+//! come of it. For the goldens of this
 //! repository and for those that a plugin brings along (`provost plugin test`).
 //!
 //! In `expected/` lie the files that the device may fetch, under their own names (`%2F` for a slash); `url`, what its NOTIFY carries;
@@ -12,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-use provost_fleet::Fleet;
+use provost_fleet::{Fleet, Phonebooks};
 use provost_host::Shelf;
 use provost_plugin::{MacAddr, model::Identity};
 use similar::TextDiff;
@@ -95,7 +96,9 @@ pub fn cases(directory: &Path) -> io::Result<Vec<Case>> {
 impl Bench {
     /// The world of these profiles, or what is wrong with them.
     pub(crate) fn world(&self, profiles: &Path) -> Result<World, String> {
-        let (fleet, problems) = Fleet::read(profiles, None);
+        let (fleet, mut problems) = Fleet::read(profiles, None);
+        let (books, more) = Phonebooks::read(&profiles.join("phonebooks"), None);
+        problems.extend(more);
         let wrong: Vec<String> = problems
             .iter()
             .filter(|problem| problem.is_error())
@@ -107,6 +110,8 @@ impl Bench {
         Ok(World {
             settings: Arc::clone(&self.settings),
             fleet: Arc::new(fleet),
+            books: Arc::new(books),
+            images: Arc::default(),
             shelf: Arc::clone(&self.shelf),
             held: HashMap::new(),
             troubles: BTreeMap::new(),

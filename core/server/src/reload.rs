@@ -11,14 +11,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use notify::{
     EventKind, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind},
 };
-use provost_fleet::Fleet;
+use provost_fleet::{Fleet, Images, Phonebooks};
 use provost_host::{Limits, Prober, Problem, Shelf};
 use provost_plugin::MacAddr;
 use tokio::sync::{mpsc, watch};
@@ -43,17 +43,36 @@ const TURNS: usize = 4;
 
 /// Reads everything for the first time. Whatever is good serves, and the findings say what is not.
 pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (World, Vec<Finding>) {
-    let (fleet, problems) = Fleet::read(&settings.profiles, None);
-    let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
+    let (files, mut findings) = Files::read(&settings, None);
     let (shelf, problems) = Shelf::build(&settings.places(), None, limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    (world(settings, fleet, Arc::new(shelf)), findings)
+    (world(settings, files, Arc::new(shelf)), findings)
 }
 
-fn world(settings: Settings, fleet: Fleet, shelf: Arc<Shelf>) -> World {
+/// What administrators write, plugins aside.
+struct Files {
+    fleet: Fleet,
+    books: Phonebooks,
+    images: Images,
+}
+
+impl Files {
+    fn read(settings: &Settings, current: Option<&World>) -> (Files, Vec<Finding>) {
+        let (fleet, mut problems) = Fleet::read(&settings.profiles, current.map(|world| &*world.fleet));
+        let (books, more) = Phonebooks::read(&settings.phonebooks, current.map(|world| &*world.books));
+        problems.extend(more);
+        let (images, more) = Images::read(&settings.firmware, current.map(|world| &*world.images));
+        problems.extend(more);
+        (Files { fleet, books, images }, problems.into_iter().map(Finding::from).collect())
+    }
+}
+
+fn world(settings: Settings, files: Files, shelf: Arc<Shelf>) -> World {
     World {
         settings: Arc::new(settings),
-        fleet: Arc::new(fleet),
+        fleet: Arc::new(files.fleet),
+        books: Arc::new(files.books),
+        images: Arc::new(files.images),
         shelf,
         held: HashMap::new(),
         troubles: BTreeMap::new(),
@@ -120,17 +139,21 @@ pub fn again(
     prober: Option<&Prober>,
     asked: bool,
 ) -> (World, Vec<Finding>) {
-    let (fleet, problems) = Fleet::read(&settings.profiles, Some(&current.fleet));
-    let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
-    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
-        finding.older_serves = current.fleet.serves(&finding.file);
+    let (files, mut findings) = Files::read(&settings, Some(current));
+    // An entry whose file is missing has no older version: it is out.
+    let whole = |finding: &&mut Finding| {
+        finding.severity == Severity::Error && !finding.message.starts_with("there is no file ")
+    };
+    for finding in findings.iter_mut().filter(whole) {
+        let file = &finding.file;
+        finding.older_serves = current.fleet.serves(file) || current.books.serves(file) || current.images.serves(file);
     }
-    let same_ground = same_ground(current, &fleet, &settings);
+    let same_ground = same_ground(current, &files, &settings);
     // What the devices had against a plugin may be gone with what was written of the devices.
     let known = if asked || !same_ground { Arc::new(current.shelf.willing(asked)) } else { Arc::clone(&current.shelf) };
     let (shelf, problems) = Shelf::build(&settings.places(), Some(&known), limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let mut world = world(settings, fleet, Arc::new(shelf));
+    let mut world = world(settings, files, Arc::new(shelf));
     if same_ground && same_plugins(current, &world) && !asked {
         world.held.clone_from(&current.held);
         world.troubles.clone_from(&current.troubles);
@@ -147,6 +170,8 @@ pub fn again(
         let before = World {
             settings: Arc::clone(&world.settings),
             fleet: Arc::clone(&world.fleet),
+            books: Arc::clone(&world.books),
+            images: Arc::clone(&world.images),
             shelf: Arc::new(world.shelf.keeping(old, Problem::new("", 0, ""))),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
@@ -330,7 +355,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> bool {
 
 /// Whether the two worlds would answer differently, as far as what they were made of tells.
 fn changes(old: &World, new: &World) -> bool {
-    !same_ground(old, &new.fleet, &new.settings)
+    written(old) != written(new)
+        || in_answers(&old.settings) != in_answers(&new.settings)
         || !same_plugins(old, new)
         || old.held.keys().collect::<BTreeSet<_>>() != new.held.keys().collect::<BTreeSet<_>>()
 }
@@ -340,12 +366,19 @@ fn same_plugins(old: &World, new: &World) -> bool {
 }
 
 /// Whether everything but the plugins is as it was.
-fn same_ground(old: &World, fleet: &Fleet, settings: &Settings) -> bool {
-    let in_answers = |settings: &Settings| {
-        serde_json::to_string(&(&settings.public_url, &settings.networks, &settings.forward, &settings.assets))
-            .unwrap_or_default()
-    };
-    old.fleet.modified() == fleet.modified() && in_answers(&old.settings) == in_answers(settings)
+fn same_ground(old: &World, files: &Files, settings: &Settings) -> bool {
+    written(old) == [files.fleet.modified(), files.books.modified(), files.images.modified()]
+        && in_answers(&old.settings) == in_answers(settings)
+}
+
+fn written(world: &World) -> [SystemTime; 3] {
+    [world.fleet.modified(), world.books.modified(), world.images.modified()]
+}
+
+/// What of the settings goes into answers.
+fn in_answers(settings: &Settings) -> String {
+    let Settings { public_url, networks, forward, assets, phonebooks, firmware, .. } = settings;
+    serde_json::to_string(&(public_url, networks, forward, assets, phonebooks, firmware)).unwrap_or_default()
 }
 
 /// The watcher, and what it watches.
@@ -368,6 +401,12 @@ impl Eyes {
             move |event: notify::Result<notify::Event>| {
                 if let Ok(event) = &event {
                     match event.kind {
+                        // Of firmware it counts that it is there, and that is a file of many megabytes to be written.
+                        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_))
+                            if event.paths.iter().all(|path| view.is_firmware(path)) =>
+                        {
+                            return;
+                        }
                         // Being read is no change, but having been written is.
                         EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return,
                         _ if !event.need_rescan() && !event.paths.iter().any(|path| view.shows(path)) => return,
@@ -421,6 +460,7 @@ struct View {
     points: BTreeSet<PathBuf>,
     /// Where libraries lie beside the program.
     libraries: Option<PathBuf>,
+    firmware: Option<PathBuf>,
 }
 
 /// Links that are followed on the way to one file; as many as the kernel follows.
@@ -430,8 +470,8 @@ const DEPTH: usize = 16;
 impl View {
     fn of(settings: &Settings) -> View {
         let mut view = View::default();
-        for root in [&settings.profiles, &settings.templates, &settings.overrides].into_iter().chain(&settings.plugins)
-        {
+        let Settings { profiles, templates, overrides, phonebooks, firmware, plugins, .. } = settings;
+        for root in [profiles, templates, overrides, phonebooks, firmware].into_iter().chain(plugins) {
             view.tree(root);
             // What holds it may be replaced as a whole.
             if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -441,6 +481,7 @@ impl View {
         if let Some(file) = &settings.file {
             view.point(file);
         }
+        view.firmware = firmware.canonicalize().ok();
         view.libraries = settings.libraries.first().and_then(|directory| directory.canonicalize().ok());
         view
     }
@@ -450,6 +491,11 @@ impl View {
         self.points.contains(path)
             || self.is_in_tree(path)
             || path.parent() == self.libraries.as_deref() && is_library()
+    }
+
+    fn is_firmware(&self, path: &Path) -> bool {
+        let is_manifest = path.file_name().is_some_and(|name| name == provost_fleet::MANIFEST);
+        self.firmware.as_deref().is_some_and(|firmware| path.starts_with(firmware)) && !is_manifest
     }
 
     fn is_in_tree(&self, path: &Path) -> bool {

@@ -27,8 +27,12 @@ pub struct SettingsFile {
     pub overrides: Option<PathBuf>,
     /// Directories of plugins. Default `plugins`.
     pub plugins: Vec<PathBuf>,
-    /// Firmware, ring tones, wallpapers and other files served as they are. Default `assets`.
+    /// Ring tones, wallpapers and other files served as they are. Default `assets`.
     pub assets: Option<PathBuf>,
+    /// Lists of people, which phones read in their vendor's form. Default `phonebooks`.
+    pub phonebooks: Option<PathBuf>,
+    /// Firmware, and `firmware.yaml` which says what it is for. Default `firmware`.
+    pub firmware: Option<PathBuf>,
     /// What the server itself keeps. Default `state`.
     pub state: Option<PathBuf>,
     pub pnp: PnpFile,
@@ -181,6 +185,8 @@ pub struct Settings {
     /// Where libraries are that a `vendor.yaml` names: beside the program.
     pub libraries: Vec<PathBuf>,
     pub assets: PathBuf,
+    pub phonebooks: PathBuf,
+    pub firmware: PathBuf,
     pub state: PathBuf,
     pub pnp: PnpFile,
     pub http: HttpFile,
@@ -272,7 +278,7 @@ impl SettingsFile {
             vendor: Some("vendor".into()),
             model: Some("model".into()),
             firmware: Some("1".into()),
-            user_agent: None,
+            ..Default::default()
         };
         let expansions = self.forward.iter().map(|forward| provost_plugin::expand_url(&forward.url, "", &sample));
         problems.extend(expansions.filter_map(Result::err).map(|error| error.to_string()));
@@ -304,6 +310,8 @@ impl SettingsFile {
             plugins,
             libraries: beside_program.into_iter().collect(),
             assets: within(self.assets, "assets"),
+            phonebooks: within(self.phonebooks, "phonebooks"),
+            firmware: within(self.firmware, "firmware"),
             state: within(self.state, "state"),
             pnp: self.pnp,
             http: self.http,

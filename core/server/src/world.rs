@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use provost_fleet::{Asker, Device, Fleet, Place, Resolved};
-use provost_host::{CallError, Choice, InService, Shelf};
+use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, Resolved};
+use provost_host::{CallError, Choice, InService, Route, Shelf};
 use provost_plugin::{
     Announced, MacAddr, Phone, PluginError, expand_url,
     model::Identity,
@@ -34,6 +34,8 @@ use crate::{
 pub struct World {
     pub settings: Arc<Settings>,
     pub fleet: Arc<Fleet>,
+    pub books: Arc<Phonebooks>,
+    pub images: Arc<Images>,
     pub shelf: Arc<Shelf>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
@@ -233,12 +235,25 @@ impl World {
             let asker = Asker { mac, identity: peer.identity.clone(), place };
             self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
         };
-        let resolved = resolve(false)?;
+        let mut resolved = resolve(false)?;
         // Which protocol the base URL has is itself a setting of the phone.
-        match resolved.phone.settings.provisioning.protocol {
-            Some(Protocol::Tftp) => resolve(true),
-            _ => Ok(resolved),
+        if resolved.phone.settings.provisioning.protocol == Some(Protocol::Tftp) {
+            resolved = resolve(true)?;
         }
+        resolved.furnish(&plugin.spec, &self.books, &self.images);
+        Ok(resolved)
+    }
+
+    /// What a file that many phones share may know of this one.
+    fn common(&self, plugin: &InService, model: Option<&str>, peer: &Peer) -> Result<Resolved, NotLocated> {
+        let base_url = self.settings.base_url(peer.address, peer.local, false);
+        let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
+        let mut resolved = self
+            .fleet
+            .common(&place, &plugin.spec, model)
+            .map_err(|error| NotLocated::Failed(None, error.to_string()))?;
+        resolved.furnish(&plugin.spec, &self.books, &self.images);
+        Ok(resolved)
     }
 
     /// Which file of which phone `path` means.
@@ -246,6 +261,9 @@ impl World {
         let routes = self.shelf.routes(path);
         if routes.is_empty() {
             return Err(NotLocated::Unknown(format!("no plugin offers a file of the name \"{path}\"")));
+        }
+        if let Some(route) = routes.iter().find(|route| route.captured.book.is_some()) {
+            return self.locate_book(route, peer);
         }
         // The name says whose file it is; a User-Agent or an address only where the name does not.
         let named = routes.iter().find_map(|route| route.captured.mac);
@@ -300,11 +318,18 @@ impl World {
                 // Shared files hold nothing secret, whoever asks.
                 (FileKind::Common, _) => {
                     let model = route.captured.model.as_deref().or(peer.identity.model.as_deref());
-                    let base_url = self.settings.base_url(peer.address, peer.local, false);
-                    let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
-                    self.fleet
-                        .common(&place, &plugin.spec, model)
-                        .map_err(|error| NotLocated::Failed(None, error.to_string()))?
+                    self.common(&plugin, model, &peer)?
+                }
+                (FileKind::Directory, Some(resolved)) => {
+                    let named =
+                        resolved.phone.settings.phonebook.remote.iter().find_map(|remote| remote.book.as_deref());
+                    let Some(book) = named.and_then(|name| self.books.get(name)) else {
+                        return Err(NotLocated::Unknown("no list under phonebooks/ is named for this phone".into()));
+                    };
+                    let book = Arc::clone(book);
+                    let mut resolved = resolved.clone().impersonal();
+                    resolved.phone.book = Some(book);
+                    resolved
                 }
                 (_, Some(resolved)) => resolved.clone(),
                 (_, None) => {
@@ -321,12 +346,30 @@ impl World {
         Err(NotLocated::Unknown(why))
     }
 
+    /// A list that a name asks for, which says by itself in which vendor's form: behind an address there may be phones of several.
+    fn locate_book(&self, route: &Route, peer: &Peer) -> Result<Located, NotLocated> {
+        let name = route.captured.book.as_deref().unwrap_or_default();
+        if let Some(mac) = peer.identity.mac
+            && self.fleet.device(mac).is_none_or(|device| !device.is_enabled())
+        {
+            return Err(NotLocated::Pending(mac, format!("{mac} is not in the inventory, or disabled")));
+        }
+        let Some(book) = self.books.get(name) else {
+            return Err(NotLocated::Unknown(format!("there is no list \"{name}\" under phonebooks/")));
+        };
+        let own = self.known(&peer.identity, &route.plugin, route.captured.model.clone());
+        let mut resolved = self.common(&route.plugin, own.model.as_deref(), peer)?;
+        resolved.phone.book = Some(Arc::clone(book));
+        Ok(Located { plugin: Arc::clone(&route.plugin), choice: None, file: route.file, resolved })
+    }
+
     /// What is known of a phone once its plugin is settled: the User-Agent as that vendor writes it, then what was seen before.
     fn known(&self, identity: &Identity, plugin: &InService, named: Option<String>) -> Identity {
         let agent = identity.user_agent.as_deref().and_then(|agent| plugin.spec.identify(agent)).unwrap_or_default();
         Identity {
             model: identity.model.clone().or(agent.model).or(named),
             firmware: agent.firmware.or(identity.firmware.clone()),
+            hardware: agent.hardware.or(identity.hardware.clone()),
             ..identity.clone()
         }
     }
@@ -342,8 +385,20 @@ impl World {
         Ok(Offer { choice, resolved, files })
     }
 
+    /// A file that is served as it is: below `firmware/`, or one of `assets/`.
     pub fn asset(&self, path: &str) -> std::io::Result<Option<Asset>> {
+        if let Some(name) = path.strip_prefix("firmware/")
+            && name != MANIFEST
+            && let Some(found) = assets::find(&self.settings.firmware, name)?
+        {
+            return Ok(Some(found));
+        }
         assets::find(&self.settings.assets, path)
+    }
+
+    /// When anything that goes into this plugin's files last changed.
+    pub fn modified(&self, plugin: &InService) -> SystemTime {
+        plugin.modified.max(self.fleet.modified()).max(self.books.modified()).max(self.images.modified())
     }
 
     /// Everything that a device would be told or given. The first failure is the answer. What is known from `before` to stall is

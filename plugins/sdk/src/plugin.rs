@@ -325,12 +325,27 @@ pub fn offered_files(spec: &Spec, phone: &Phone) -> Vec<(String, FileKind)> {
     spec.files
         .iter()
         .filter(|file| offers(file, phone))
-        .filter_map(|file| {
-            let name = file.name.expand(phone.mac, phone.model.as_deref(), &phone.capabilities)?;
-            // The name of a model that nobody knows leads nowhere when it is asked for.
-            file.name.capture(&name, &spec.models).map(|_| (name, file.kind))
-        })
+        .flat_map(|file| names(spec, file, phone).into_iter().map(|name| (name, file.kind)))
         .collect()
+}
+
+/// The names under which `phone` may ask for `file`.
+fn names(spec: &Spec, file: &FileSpec, phone: &Phone) -> Vec<String> {
+    let books = || phone.settings.phonebook.remote.iter().filter_map(|remote| remote.book.as_deref());
+    let expand = |book| file.name.expand_for(book, phone.mac, phone.model.as_deref(), &phone.capabilities);
+    let mut names: Vec<String> = match file.kind {
+        FileKind::Directory if file.name.names_a_book() => {
+            // Of several forms of one list, a phone is told the first that is for its family.
+            let told = spec.directory(phone.capabilities.family.as_deref());
+            let is_told = told.is_some_and(|told| std::ptr::eq(told, file));
+            books().filter(|_| is_told).filter_map(|book| expand(Some(book))).collect()
+        }
+        FileKind::Directory if books().next().is_none() => Vec::new(),
+        _ => expand(None).into_iter().collect(),
+    };
+    // The name of a model that nobody knows leads nowhere when it is asked for.
+    names.retain(|name| file.name.capture(name, &spec.models).is_some());
+    names
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub struct Spec {
     /// MAC prefixes, 6 to 9 hex digits.
     #[serde(default)]
     pub ouis: Vec<Oui>,
-    /// Regular expressions over the HTTP User-Agent, with the named groups `model`, `firmware` and `mac` where they occur.
+    /// Regular expressions over the HTTP User-Agent, with the named groups `model`, `firmware`, `hardware` and `mac`
+    /// where they occur.
     #[serde(default)]
     pub user_agents: Vec<Pattern>,
     /// Models by type designation; `*` stands for any run of characters, and by itself also for a phone that tells no model. The first that fits wins, in the order of the file's keys:
@@ -130,15 +131,16 @@ pub struct Model {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
-    /// Name with placeholders: `{mac}`, `{MAC}`, `{model}`, `{model:lower}`, `{column.NAME}` for a column of the models table.
-    /// Hex digits and models are matched without case, everything else as written.
+    /// Name with placeholders: `{mac}`, `{MAC}`, `{model}`, `{model:lower}`, `{column.NAME}` for a column of the models table, and in
+    /// a directory `{book}` for the name of a list. Hex digits and models are matched without case, everything else as written.
     pub name: FileName,
     /// Template that answers it. None: the library answers it by itself.
     #[serde(default)]
     pub template: Option<String>,
     #[serde(default)]
     pub kind: FileKind,
-    /// Only for these families of models. Empty is all.
+    /// Only for these families of models. Empty is all. Where a name holds `{book}` it is the phones of these families that are told
+    /// it, and whoever asks for it is given it.
     #[serde(default)]
     pub families: Vec<String>,
     /// Only where this switch (see `options`) is on.
@@ -157,7 +159,8 @@ pub enum FileKind {
     Device,
     /// Shared by many phones: rendered without lines, keys and passwords, so that it can hold nothing secret.
     Common,
-    /// A phonebook.
+    /// A phonebook, rendered with `book` and without lines, keys and passwords: the list that `{book}` names, or without that the
+    /// first that the phone's profile does.
     Directory,
     /// Tells where firmware is; holds nothing secret.
     Firmware,
@@ -327,6 +330,7 @@ enum Part {
     Mac { upper: bool },
     Model { lower: bool },
     Column(String),
+    Book,
 }
 
 impl FromStr for FileName {
@@ -347,12 +351,13 @@ impl FromStr for FileName {
                 "MAC" => Part::Mac { upper: true },
                 "model" => Part::Model { lower: false },
                 "model:lower" => Part::Model { lower: true },
+                "book" => Part::Book,
                 other => match other.strip_prefix("column.") {
                     Some(column) if !column.is_empty() => Part::Column(column.to_owned()),
                     _ => {
                         return Err(format!(
                             "file name \"{text}\" has an unknown placeholder {{{other}}}; known are {{mac}}, {{MAC}}, {{model}}, \
-                             {{model:lower}} and {{column.NAME}}"
+                             {{model:lower}}, {{column.NAME}} and {{book}}"
                         ));
                     }
                 },
@@ -402,6 +407,8 @@ impl JsonSchema for FileName {
 pub struct Captured {
     pub mac: Option<MacAddr>,
     pub model: Option<String>,
+    /// The list that a directory's name asks for.
+    pub book: Option<String>,
 }
 
 impl FileName {
@@ -412,6 +419,17 @@ impl FileName {
 
     /// The name for one phone, or nothing if the phone lacks what a placeholder asks for.
     pub fn expand(&self, mac: Option<MacAddr>, model: Option<&str>, capabilities: &Model) -> Option<String> {
+        self.expand_for(None, mac, model, capabilities)
+    }
+
+    /// The same where the name may ask for a list.
+    pub fn expand_for(
+        &self,
+        book: Option<&str>,
+        mac: Option<MacAddr>,
+        model: Option<&str>,
+        capabilities: &Model,
+    ) -> Option<String> {
         let mut name = String::new();
         for part in &self.parts {
             match part {
@@ -420,9 +438,15 @@ impl FileName {
                 Part::Model { lower: true } => name.push_str(&model?.to_lowercase()),
                 Part::Model { lower: false } => name.push_str(model?),
                 Part::Column(column) => name.push_str(&capabilities.columns.get(column)?.to_string()),
+                Part::Book => name.push_str(book?),
             }
         }
         Some(name)
+    }
+
+    /// Whether the name asks for a list.
+    pub fn names_a_book(&self) -> bool {
+        self.parts.contains(&Part::Book)
     }
 }
 
@@ -456,7 +480,22 @@ fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far:
             let after = path.strip_prefix(&value)?;
             capture(rest, after, models, Captured { model: Some(name.clone()), ..so_far.clone() })
         }),
+        Part::Book => {
+            let longest =
+                path.bytes().take_while(|byte| is_book_name(char::from(*byte).encode_utf8(&mut [0; 4]))).count();
+            (1..=longest.min(64)).rev().find_map(|end| {
+                let book = Some(path[..end].to_owned());
+                capture(rest, &path[end..], models, Captured { book, ..so_far.clone() })
+            })
+        }
     }
+}
+
+/// What the name of a list may be made of, so that it stands in a URL and in a file name as it is.
+pub fn is_book_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn find_model<'a>(models: &'a BTreeMap<String, Model>, designation: &str) -> Option<(&'a str, &'a Model)> {
@@ -570,6 +609,10 @@ impl Spec {
                 let message = format!("file \"{name}\" has no template, and there is no library that could answer it");
                 refuse(&["files", &index], message);
             }
+            if file.name.names_a_book() && file.kind != FileKind::Directory {
+                let message = format!("file \"{name}\" names a list, so its kind must be \"directory\"");
+                refuse(&["files", &index], message);
+            }
             if let Some(option) = &file.option
                 && !self.options.contains_key(option)
             {
@@ -624,6 +667,7 @@ impl Spec {
             vendor: None,
             model: group("model"),
             firmware: group("firmware"),
+            hardware: group("hardware"),
             user_agent: Some(user_agent.to_owned()),
         })
     }
@@ -636,6 +680,16 @@ impl Spec {
     /// Every file of ours that `path` could mean, in the order in which phones ask.
     pub fn find<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a FileSpec, Captured)> + 'a {
         self.files.iter().filter_map(move |file| file.name.capture(path, &self.models).map(|captured| (file, captured)))
+    }
+
+    /// The file at which a phone of `family` reads the lists under `phonebooks/`.
+    pub fn directory(&self, family: Option<&str>) -> Option<&FileSpec> {
+        let fits = |file: &&FileSpec| {
+            file.name.names_a_book()
+                && (file.families.is_empty()
+                    || family.is_some_and(|family| file.families.iter().any(|own| own == family)))
+        };
+        self.files.iter().find(fits)
     }
 
     pub fn format_of(&self, template: &str) -> Option<&Format> {
@@ -699,6 +753,25 @@ mod tests {
         assert_eq!(captured("{mac}.cfg", "0004132e08b4.cfgx"), None);
         assert_eq!(captured("{mac}.cfg", "0004132e08bß.cfg"), None);
         assert_eq!(captured("cfg.xml", "cfg.xml"), Some(Captured::default()));
+    }
+
+    #[test]
+    fn the_name_of_a_list_is_one_plain_word() {
+        let name = "phonebook/acme/{book}.xml";
+        assert_eq!(captured(name, "phonebook/acme/sales_2-a.xml").unwrap().book.as_deref(), Some("sales_2-a"));
+        for path in ["phonebook/acme/.xml", "phonebook/acme/a/b.xml", "phonebook/acme/a.b.xml", "phonebook/acme/ä.xml"]
+        {
+            assert_eq!(captured(name, path), None, "{path}");
+        }
+        let file: FileName = name.parse().unwrap();
+        assert_eq!(file.expand(None, None, &Model::default()), None, "no list, no name");
+        let sales = file.expand_for(Some("sales"), None, None, &Model::default());
+        assert_eq!(sales.as_deref(), Some("phonebook/acme/sales.xml"));
+        let error = Spec::read(
+            "{vendor: Acme, files: [{name: 'a/{book}.xml', template: a.xml.j2}], announce: {url: '{base}'},\n\
+             formats: {xml: {escape: xml, content_type: text/xml}}}",
+        );
+        assert!(error.unwrap_err().to_string().contains("directory"));
     }
 
     #[test]

@@ -82,3 +82,18 @@ pub(crate) fn handset_of(phone: &Phone, line: &Line) -> Option<(u16, Handset)> {
         .find(|(place, handset)| handset.line.unwrap_or(*place) == position)
         .map(|(place, handset)| (place, handset.clone()))
 }
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Directory<'a> {
+    location: &'a str,
+    file: &'a str,
+}
+
+/// Where a base downloads its central directory, with the file apart from the rest. Only for a list of ours: what else a URL leads to
+/// is asked while somebody searches.
+pub(crate) fn directory(phone: &Phone) -> Option<Directory<'_>> {
+    let remote = phone.settings.phonebook.remote.first().filter(|remote| remote.book.is_some())?;
+    let url = remote.url.as_deref()?;
+    let (location, file) = url.split_at(url.rfind('/')? + 1);
+    Some(Directory { location, file })
+}

@@ -60,6 +60,7 @@ impl Plugin for Snom {
             "accounts": settings.lines.iter().map(|line| account::account(spec, phone, line)).collect::<Vec<_>>(),
             "spare_lines": spare_lines(phone),
             "servers": dect::servers(spec, phone),
+            "directory": dect::directory(phone),
             "keys": keys,
             "raw_settings": raw.settings,
         });

@@ -320,6 +320,7 @@ impl<A: Announcer> Exchange<A> {
                 vendor: subscribe.vendor.clone(),
                 model: subscribe.model.clone(),
                 firmware: subscribe.firmware.clone(),
+                hardware: None,
                 user_agent: subscribe.user_agent.clone(),
             },
             from: datagram.from,

@@ -15,6 +15,8 @@ pub struct Identity {
     pub vendor: Option<String>,
     pub model: Option<String>,
     pub firmware: Option<String>,
+    /// Revision of the hardware, where it tells one: firmware may differ by it.
+    pub hardware: Option<String>,
     pub user_agent: Option<String>,
 }
 

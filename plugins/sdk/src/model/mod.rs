@@ -1,5 +1,6 @@
 //! The words of the trade: what a phone is and what it should be told, in terms that no vendor owns.
 
+mod book;
 mod identity;
 mod key;
 mod line;
@@ -9,6 +10,7 @@ mod secret;
 mod settings;
 mod zone;
 
+pub use book::{Book, Entry, Number, NumberKind};
 pub use identity::{Claim, Evidence, Identity};
 pub use key::{ExpansionModule, FunctionKey, KeyKind};
 pub use line::{Forward, Forwards, Line};
@@ -16,8 +18,8 @@ pub use mac::{MacAddr, Oui, ParseMacError};
 pub use phone::Phone;
 pub use secret::Secret;
 pub use settings::{
-    Access, Audio, Codec, Codes, Credentials, DateFormat, Dect, Display, Dtmf, Firmware, Handset, HourFormat, Ldap,
-    Locale, Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip, Srtp, Syslog, SyslogLevel,
-    Time, Transport, Vlan, VlanPort, Web,
+    Access, Audio, Codec, Codes, Credentials, DateFormat, Dect, Display, Dtmf, Firmware, FirmwarePolicy, Handset,
+    HourFormat, Ldap, Locale, Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip, Srtp,
+    Syslog, SyslogLevel, Time, Transport, Vlan, VlanPort, Web,
 };
 pub use zone::{Changeover, DstRule, Zone};

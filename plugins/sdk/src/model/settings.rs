@@ -275,10 +275,25 @@ pub enum Protocol {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Firmware {
-    /// Version that the file holds, as the vendor writes it.
+    /// When the phone is told of it. Left out, it is told the `url` always. A plugin never sees this: it sees a `url` or none.
+    pub policy: Option<FirmwarePolicy>,
+    /// The version, as the phone writes it. With a policy and without a `url`, left out, it is the newest that `firmware.yaml` has for
+    /// the phone.
     pub version: Option<String>,
-    /// Where it lies: a full URL, or a path under `assets/` on this server.
+    /// Where it lies: a full URL, or a path under `firmware/` or `assets/` on this server. Left out, a policy finds it in
+    /// `firmware.yaml`.
     pub url: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirmwarePolicy {
+    /// Whenever the phone runs another version, an older or a newer one.
+    Pin,
+    /// When the phone runs an older version.
+    Minimum,
+    /// Never.
+    Off,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -291,7 +306,10 @@ pub struct Phonebook {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RemotePhonebook {
+    /// Left out where `book` names a list, it is the list's title.
     pub name: Option<String>,
+    /// A list under `phonebooks/`, by its name: the phone is given the URL at which its vendor's form of it lies. A `url` beside it wins.
+    pub book: Option<String>,
     /// A full URL, or a path under `assets/` on this server.
     pub url: Option<String>,
     pub username: Option<String>,
@@ -374,7 +392,8 @@ pub struct Display {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Audio {
-    /// Ring tone of every line that does not name its own.
+    /// Ring tone of every line that does not name its own: the phone's own name for one, or where it has a slash a full URL, or a path
+    /// under `assets/` on this server.
     pub ringtone: Option<String>,
     /// Ring volume, per cent.
     #[schemars(range(min = 0, max = 100))]

@@ -9,7 +9,7 @@ mod escape;
 mod filters;
 mod lines;
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, io, sync::Arc};
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
@@ -118,12 +118,19 @@ impl Templates {
     /// The engine as it renders `file` for `phone`.
     pub fn bind(self: &Arc<Self>, file: &FileSpec, phone: &Phone) -> Bound {
         let named = BTreeMap::from([("name", Value::from(file.name.to_string())), ("kind", file.kind.as_str().into())]);
+        let book_value = phone.book.as_deref().map(|book| Value::from(Serde(book)));
+        // A list is long, and once is enough.
+        let phone = &match &phone.book {
+            Some(_) => Cow::Owned(Phone { book: None, ..phone.clone() }),
+            None => Cow::Borrowed(phone),
+        };
         Bound {
             templates: Arc::clone(self),
             file: file.clone(),
             // The road to a rendered file: the only one on which passwords are in the clear.
-            phone_value: Secret::exposed(|| Value::from(Serde(phone))),
+            phone_value: Secret::exposed(|| Value::from(Serde(&**phone))),
             file_value: Value::from(named),
+            book_value,
         }
     }
 
@@ -140,7 +147,8 @@ impl Templates {
         failure(cause, shown, cause.template_source().unwrap_or_default())
     }
 
-    fn render(&self, template: &str, context: Value) -> Result<String, TemplateFailure> {
+    /// `settings`: of a setting that is written twice the later line stays.
+    fn render(&self, template: &str, context: Value, settings: bool) -> Result<String, TemplateFailure> {
         let missing = |name: &str| TemplateFailure {
             template: name.to_owned(),
             line: 0,
@@ -163,7 +171,8 @@ impl Templates {
         })?;
         let text = String::from_utf8(output.0).expect("the engine writes text");
         let format = self.spec.format_of(template);
-        let text = lines::settle(&text, format.and_then(|format| format.setting.as_ref()));
+        let setting = format.filter(|_| settings).and_then(|format| format.setting.as_ref());
+        let text = lines::settle(&text, setting);
         Ok(match format.map(|format| format.newline) {
             Some(Newline::Crlf) => text.replace('\n', "\r\n"),
             _ => text,
@@ -178,6 +187,8 @@ pub struct Bound {
     file: FileSpec,
     phone_value: Value,
     file_value: Value,
+    /// Only where there is a list: a name that no other file has.
+    book_value: Option<Value>,
 }
 
 impl Bound {
@@ -202,7 +213,8 @@ impl Bound {
 
 impl Render for Bound {
     fn render(&self, template: &str, variables: &Variables) -> Result<String, TemplateFailure> {
-        if let Some(taken) = ["phone", "file"].into_iter().find(|name| variables.contains_key(*name)) {
+        let mut names = ["phone", "file"].into_iter().chain(self.book_value.as_ref().map(|_| "book"));
+        if let Some(taken) = names.find(|name| variables.contains_key(*name)) {
             return Err(TemplateFailure {
                 template: template.to_owned(),
                 line: 0,
@@ -213,7 +225,9 @@ impl Render for Bound {
             variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
         context.insert("phone".into(), self.phone_value.clone());
         context.insert("file".into(), self.file_value.clone());
-        self.templates.render(template, context.into())
+        context.extend(self.book_value.iter().map(|book| ("book".to_owned(), book.clone())));
+        // In a list of people no line stands for another that looks like it.
+        self.templates.render(template, context.into(), self.book_value.is_none())
     }
 }
 
@@ -301,7 +315,7 @@ tables: {transport: {udp: 0, tls: 2}}
 
     fn render(name: &str, text: &str, context: serde_json::Value) -> Result<String, TemplateFailure> {
         let templates = Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap();
-        templates.render(name, Value::from(Serde(context)))
+        templates.render(name, Value::from(Serde(context)), true)
     }
 
     #[test]
@@ -392,7 +406,7 @@ tables: {transport: {udp: 0, tls: 2}}
         };
         let templates = Templates::compile(&spec, &[shipped, site]).unwrap();
         assert_eq!(
-            templates.render("a.cfg.j2", Value::from(BTreeMap::<String, Value>::new())).unwrap(),
+            templates.render("a.cfg.j2", Value::from(BTreeMap::<String, Value>::new()), true).unwrap(),
             "a = 1\r\nb = 2\r\nc = 3\r\n"
         );
     }
