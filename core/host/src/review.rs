@@ -338,7 +338,7 @@ impl Texts {
                 let words: Vec<&str> = literals(code).collect();
                 // Any text that is a template's name may lead to it, in an `include` or by way of a variable.
                 waiting.extend(words.iter().filter_map(|word| named(word)));
-                let verb = code.trim_start().split_whitespace().next().unwrap_or_default();
+                let verb = code.split_whitespace().next().unwrap_or_default();
                 if matches!(verb, "include" | "extends" | "import" | "from") && code.contains('~') {
                     // A name that is put together: whatever has all of its parts.
                     let fits = |name: &String| words.iter().all(|word| name.contains(word));
