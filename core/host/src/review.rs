@@ -280,6 +280,9 @@ struct Text {
 
 static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?s)\{#.*?#\}").expect("a pattern"));
 static CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?s)\{\{(.*?)\}\}|\{%[-+]?(.*?)%\}").expect("a pattern"));
+/// What names a table, and what names a field.
+static COMPOSED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\b(?:table|word)\(([^)]*)\)|\[([^\]]*)\]").expect("a pattern"));
 static LITERAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""([^"]*)"|'([^']*)'"#).expect("a pattern"));
 
 fn literals(code: &str) -> impl Iterator<Item = &str> {
@@ -316,12 +319,20 @@ impl Texts {
     /// Whether some template reads a field of this name, or names it in a text.
     fn reads(&self, name: &str) -> bool {
         let field = Regex::new(&format!(r"\.{}\b", regex::escape(name))).expect("an escaped name");
-        let mut code = self.files.iter().flat_map(|file| &file.code);
-        code.any(|code| field.is_match(code) || literals(code).any(|literal| literal == name))
+        self.names(name) || self.files.iter().flat_map(|file| &file.code).any(|code| field.is_match(code))
     }
 
+    /// Whether some template has this name in a text, or puts a name together of which this may be one.
     fn names(&self, name: &str) -> bool {
-        self.files.iter().flat_map(|file| &file.code).any(|code| literals(code).any(|literal| literal == name))
+        let put_together = |code: &String| {
+            let names = COMPOSED.captures_iter(code).filter_map(|found| Some(found.get(1).or(found.get(2))?.as_str()));
+            names.filter(|parts| parts.contains('~')).any(|parts| {
+                let mut parts = literals(parts).peekable();
+                parts.peek().is_some() && parts.all(|part| name.contains(part))
+            })
+        };
+        let said = |code: &String| literals(code).any(|literal| literal == name) || put_together(code);
+        self.files.iter().flat_map(|file| &file.code).any(said)
     }
 
     /// Templates that no file leads to.
@@ -339,7 +350,7 @@ impl Texts {
                 let words: Vec<&str> = literals(code).collect();
                 // Any text that is a template's name may lead to it, in an `include` or by way of a variable.
                 waiting.extend(words.iter().filter_map(|word| named(word)));
-                let verb = code.trim_start().split_whitespace().next().unwrap_or_default();
+                let verb = code.split_whitespace().next().unwrap_or_default();
                 if matches!(verb, "include" | "extends" | "import" | "from") && code.contains('~') {
                     // A name that is put together: whatever has all of its parts.
                     let fits = |name: &String| words.iter().all(|word| name.contains(word));

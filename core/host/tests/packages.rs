@@ -311,7 +311,8 @@ fn what_is_not_what_the_manifest_says_refuses_the_whole() {
         change(&mut forged);
         forged.refused()
     };
-    let cases: [(&str, &dyn Fn(&mut Forged)); 13] = [
+    type Change<'a> = &'a dyn Fn(&mut Forged);
+    let cases: [(&str, Change<'_>); 13] = [
         ("device.cfg.j2 is not the file that was packed", &|forged| forged.entries[1].2 = b"a = 2\n".to_vec()),
         ("device.cfg.j2 is missing", &|forged| drop(forged.entries.pop())),
         ("does not know captures/x", &|forged| {

@@ -106,6 +106,24 @@ fn what_leads_nowhere_is_told_where_it_stands() {
 }
 
 #[test]
+fn a_name_that_a_template_puts_together_is_read() {
+    let site = Site::new();
+    site.edit("acme/vendor.yaml", "colour: red }", "colour: red, size_big: 5, form: 1 }");
+    let tables = "  way_fast: { udp: 0, tcp: 1, tls: 2 }\n  wide: { udp: 0 }\n  transport:";
+    site.edit("acme/vendor.yaml", "  transport:", tables);
+    let code = "s = {{ phone.capabilities.columns[\"size_\" ~ \"big\"] | default(none) }}\n\
+                {% set how = \"fast\" %}{% for line in phone.lines %}\nw = {{ line.transport | word(\"way_\" ~ how) }}\n{% endfor %}\n";
+    site.edit("acme/templates/device.cfg.j2", "colour =", &format!("{code}colour ="));
+    assert_eq!(
+        site.said(),
+        [
+            "acme/vendor.yaml:5: no template or file name reads the column \"form\"",
+            "acme/vendor.yaml:15: no template reads the table \"wide\"",
+        ]
+    );
+}
+
+#[test]
 fn a_template_that_fails_for_one_model_alone_is_found_and_names_it() {
     let site = Site::new();
     // The trial before service asks one model of each family, and this one is not it.
