@@ -148,7 +148,7 @@ fn run(socket: &UdpSocket, subscribes: &[(String, Vec<u8>)], at_once: usize) -> 
             begun.push((Instant::now(), Instant::now()));
             send(begun.len() - 1);
         }
-        match receive(&socket, &mut datagram) {
+        match receive(socket, &mut datagram) {
             Ok((length, from)) => {
                 let message = std::str::from_utf8(&datagram[..length]).expect("SIP is text");
                 if message.starts_with("NOTIFY ") {
