@@ -147,6 +147,29 @@ fn a_list_takes_service_when_it_is_saved_and_a_broken_one_does_not() {
 }
 
 #[test]
+fn lists_and_firmware_may_come_to_a_server_that_had_none() {
+    let site = start(
+        Plan::on_loopback()
+            .file("plugins/acme/vendor.yaml", VENDOR_YAML)
+            .file("templates/acme/device.cfg.j2", "firmware = {{ phone.firmware_update.url }}\n")
+            .file("profiles/a.yaml", device(1, "x") + "    firmware_update: { policy: pin }\n"),
+    );
+    // Until the phone has spoken nobody can say that there is nothing for it; but there is nothing for anybody.
+    let (code, said, _) = run(site.command(&["check"]));
+    assert!(code == 0 && said.contains("firmware.yaml has nothing for acme"), "{said}");
+    site.write("phonebooks/late.csv", "name,work\nAnna,1\n");
+    site.until("a first list", "phonebook/snom/late.xml", |answer| answer.says("<Telephone>1<"));
+    site.write("firmware/desk/1.9.bin", "old");
+    site.write("firmware/desk/1.10.bin", "new");
+    site.write("firmware/firmware.yaml", FIRMWARE);
+    site.until("a first manifest", &format!("{}?", file(1)), |_| {
+        site.get_as(&file(1), "Acme Desk 1.0 02acde000001").says("firmware/desk/1.10.bin")
+    });
+    let (_, said, _) = run(site.command(&["check"]));
+    assert!(!said.contains("asked for in vain"), "{said}");
+}
+
+#[test]
 fn the_list_of_a_phone_may_have_a_name_of_the_phones_own() {
     let vendor = VENDOR_YAML
         .replace("files: [", "files: [{ name: '{mac}-directory.txt', template: directory.cfg.j2, kind: directory }, ");
@@ -282,8 +305,8 @@ fn explain_says_why_a_phone_is_told_of_firmware() {
         for what in ["02acde000001", &file(1)] {
             let (code, said, _) = run(site.command(&["explain", what, "--user-agent", &agent]));
             assert!(code == 0 && said.contains(why), "{why}: {said}");
-            let origin = format!("firmware_update.url      http://192.0.2.1");
-            assert_eq!(said.contains(&origin) && said.contains("firmware.yaml:3"), runs == "1.9", "{said}");
+            let origin = "firmware_update.url      http://192.0.2.1";
+            assert_eq!(said.contains(origin) && said.contains("firmware.yaml:3"), runs == "1.9", "{said}");
         }
     }
     let (_, said, _) = run(site.command(&["explain", "02acde000001"]));

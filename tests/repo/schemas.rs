@@ -85,6 +85,28 @@ fn vendor_files_pass_their_schema_and_mistakes_do_not() {
 }
 
 #[test]
+fn lists_and_manifests_have_schemas_that_know_mistakes() {
+    let named = |documents: &[Value]| -> Vec<(String, Value)> {
+        documents.iter().enumerate().map(|(number, document)| (format!("good {number}"), document.clone())).collect()
+    };
+    let anna = json!({ "name": "Anna", "numbers": [{ "number": 101 }, { "kind": "mobile", "number": "+49 151 1" }] });
+    let bad = [
+        json!({ "entrys": [] }),
+        json!({ "entries": [{ "nmae": "A" }] }),
+        json!({ "entries": [{ "numbers": [{ "kind": "fax", "number": 1 }] }] }),
+        json!({ "entries": [{ "numbers": [{ "kind": "work" }] }] }),
+    ];
+    assert_judged("phonebook", &named(&[json!({}), json!({ "title": "All", "entries": [anna] })]), &bad);
+    let entry = json!({ "vendor": "acme", "models": ["X*"], "version": 1.10, "file": "x.bin" });
+    let mut hardware = entry.clone();
+    hardware["hardware"] = json!("V1*");
+    let mut nameless = entry.clone();
+    nameless.as_object_mut().expect("a mapping").remove("file");
+    let bad = [json!({ "entries": [nameless] }), json!({ "files": [] }), json!({ "entries": { "x": 1 } })];
+    assert_judged("firmware", &named(&[json!({}), json!({ "entries": [entry, hardware] })]), &bad);
+}
+
+#[test]
 fn settings_have_a_schema_that_knows_mistakes() {
     let good = [
         json!({}),

@@ -20,9 +20,11 @@ use crate::problem::Problem;
 /// What the files of a directory are.
 pub(crate) struct Kind<T> {
     pub(crate) extensions: &'static [&'static str],
-    /// Reads the bytes of a file. With an error among the problems, it is not fit for service.
-    pub(crate) read: fn(&Arc<str>, &[u8]) -> (T, Vec<Problem>),
+    pub(crate) read: Read<T>,
 }
+
+/// Reads the bytes of a file. With an error among the problems, it is not fit for service.
+type Read<T> = fn(&Arc<str>, &[u8]) -> (T, Vec<Problem>);
 
 /// A file and the last version of it that was fit for service.
 #[derive(Debug)]

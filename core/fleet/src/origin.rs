@@ -70,7 +70,7 @@ impl Origins {
     /// The origin of the value at `path`, or of the nearest section around it that somebody wrote.
     pub fn of(&self, path: &str) -> Option<Origin> {
         if let Some(reason) = self.filled.get(path) {
-            return Some(default(reason));
+            return Some(default(reason.clone()));
         }
         let (branch, depth) = self.nearest(path);
         (depth > 0).then(|| self.origin(branch.at))
@@ -92,7 +92,7 @@ impl Origins {
         }
         let mut all = BTreeMap::new();
         walk(self, &self.root, String::new(), &mut all);
-        all.extend(self.filled.iter().map(|(path, reason)| (path.clone(), default(reason))));
+        all.extend(self.filled.iter().map(|(path, reason)| (path.clone(), default(reason.clone()))));
         all.into_iter()
     }
 
@@ -140,6 +140,6 @@ impl Origins {
     }
 }
 
-fn default(reason: &Cow<'static, str>) -> Origin {
-    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason.clone()) }
+fn default(reason: Cow<'static, str>) -> Origin {
+    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason) }
 }

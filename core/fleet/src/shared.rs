@@ -55,7 +55,10 @@ impl Resolved {
                 Ok(found) => found,
                 Err(reason) => {
                     *firmware = Some(format!("policy {}: it is told of none, since {reason}", word(policy)));
-                    in_vain.push(Complaint { field: "firmware_update.policy".into(), reason });
+                    // Of a phone that has not spoken yet nobody can say that there is nothing for it.
+                    if phone.model.is_some() || !images.has(&phone.vendor) {
+                        in_vain.push(Complaint { field: "firmware_update.policy".into(), reason });
+                    }
                     return;
                 }
             },

@@ -196,6 +196,7 @@ impl Explanation {
             ("vendor", identity.vendor.clone()),
             ("model", identity.model.clone()),
             ("firmware", identity.firmware.clone()),
+            ("hardware", identity.hardware.clone()),
             ("User-Agent", identity.user_agent.clone()),
         ];
         self.identity.extend(said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

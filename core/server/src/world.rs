@@ -141,7 +141,7 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 pub enum Plan {
     /// Ours: the plugin words it.
-    Own { choice: Choice, announced: Announced },
+    Own { choice: Choice, announced: Box<Announced> },
     /// Somebody else's, ready to be sent.
     Forward { url: String },
 }
@@ -221,7 +221,8 @@ impl World {
             firmware: resolved.phone.firmware.clone(),
             ..identity.clone()
         };
-        Ok(Plan::Own { announced: Announced { identity, base_url: resolved.phone.base_url }, choice })
+        let announced = Box::new(Announced { identity, base_url: resolved.phone.base_url });
+        Ok(Plan::Own { choice, announced })
     }
 
     /// The settings of one device of ours, resolved for where it stands.
