@@ -124,7 +124,7 @@ fn every_plugin_claims_the_phones_that_it_simulates_by_each_thing_that_they_say(
                 // One vendor's phones are known to leave their MAC out.
                 assert!(heard.mac.is_none_or(|heard| heard == mac), "{what}: {heard:?}");
                 // Another's say the same of every model.
-                if kind.subscribe.contains("{model}") {
+                if kind.subscribe.contains("model=\"{model}\"") {
                     assert_eq!(heard.model.as_deref(), Some(kind.model.as_str()), "{what}");
                 }
                 assert_claimed(&what, &heard, Some(&plugin.id));

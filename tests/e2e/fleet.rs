@@ -78,7 +78,7 @@ fn every_kind_of_phone_is_configured_over_each_door_with_the_same_bytes() {
     for ((http, tftp), (_, kind)) in http.iter().zip(&tftp).zip(&members) {
         assert!(http.configured && tftp.configured, "{http}\n{tftp}");
         // Which model it is may stand in the User-Agent alone, which TFTP does not have.
-        if !kind.subscribe.contains("{model}") {
+        if !kind.subscribe.contains("model=\"{model}\"") {
             continue;
         }
         let content = |outcome: &Outcome| -> Vec<_> {

@@ -4,7 +4,7 @@
 //! rendered for a phone that has everything set, and again with one field changed; and for a phone that has the least a phone needs, and
 //! again with one field more, since some settings hide behind others. Where some byte differs, the field is honoured.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use provost_plugin::{
     MacAddr, Phone, Spec,
@@ -16,7 +16,7 @@ use provost_plugin::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{CallError, InService};
+use crate::{CallError, InService, trial};
 
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -198,11 +198,12 @@ pub(crate) fn phone(spec: &Spec, name: &str, model: &Model, settings: &Value) ->
 
 /// What a file is rendered from: a shared one gets to see nothing of one phone alone.
 pub(crate) fn seen_by<'a>(file: &FileSpec, phone: &'a Phone) -> Cow<'a, Phone> {
-    if file.kind != FileKind::Common {
+    if !matches!(file.kind, FileKind::Common | FileKind::Directory) {
         return Cow::Borrowed(phone);
     }
     let settings = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..phone.settings.clone() };
-    Cow::Owned(Phone { mac: None, settings, raw: BTreeMap::new(), ..phone.clone() })
+    let book = (file.kind == FileKind::Directory).then(|| Arc::new(trial::book()));
+    Cow::Owned(Phone { mac: None, settings, book, raw: BTreeMap::new(), ..phone.clone() })
 }
 
 /// The leaves of a sample, without positions in lists.

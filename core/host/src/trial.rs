@@ -121,7 +121,7 @@ pub(crate) fn phone(spec: &Spec, name: &str, model: &Model) -> Phone {
 }
 
 /// Somebody of whom everything is known, and somebody of whom hardly anything is.
-fn book() -> Book {
+pub(crate) fn book() -> Book {
     let number = |kind, number: &str| Number { kind, number: number.into() };
     let full = Entry {
         name: "Sample Person".into(),
