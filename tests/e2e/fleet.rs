@@ -1,6 +1,9 @@
 //! Phones of every kind that the vendors know boot, and each ends with its own file.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use provost_phone::{Door, Fetched, Fleet, Options, Outcome, Phone, Scheme};
 use provost_plugin::{MacAddr, spec::Simulation};
@@ -24,12 +27,12 @@ fn serve(lan: &Lan, members: &[(MacAddr, &Simulation)]) -> Server {
     Plan::on(lan.server()).file("profiles/fleet.yaml", inventory(members)).start().ready()
 }
 
-/// Boots every kind of phone, one after the other, each from port 5060 as a phone does that prints no other.
-fn boot_each(lan: &Lan, members: &[(MacAddr, &Simulation)], options: &Options) -> Vec<Outcome> {
-    let source = SocketAddrV4::new(lan.phone(0).address(), 5060);
+/// Boots every kind of phone, one after the other, each from its own address and from port 5060 as a phone does that prints no other.
+fn boot_each(lan: &Lan, members: &[(MacAddr, &Simulation)], addresses: &[Ipv4Addr], options: &Options) -> Vec<Outcome> {
     lan.phone(0).block_on(async || {
         let mut outcomes = Vec::new();
-        for (mac, kind) in members {
+        for ((mac, kind), address) in members.iter().zip(addresses) {
+            let source = SocketAddrV4::new(*address, 5060);
             let told = format!("http://{}:8080/", lan.server().address());
             let url = kind.subscribe.is_empty().then_some(told);
             // No socket of the phone before may be left on the port.
@@ -42,12 +45,13 @@ fn boot_each(lan: &Lan, members: &[(MacAddr, &Simulation)], options: &Options) -
 
 #[test]
 fn every_kind_of_phone_is_told_where_its_file_is_and_gets_it_and_no_packet_of_it_is_malformed() {
-    let lan = Lan::new(1);
+    let mut lan = Lan::new(1);
+    let addresses = lan.add_addresses(0, kinds().len() as u16);
     let fleet = fleet(kinds(), kinds().len() as u32, Options::default());
     let members = fleet.members().unwrap();
     let _server = serve(&lan, &members);
     let mut capture = lan.capture();
-    for outcome in boot_each(&lan, &members, &Options::default()) {
+    for outcome in boot_each(&lan, &members, &addresses, &Options::default()) {
         assert!(outcome.configured, "{outcome}");
         assert!(outcome.findings.is_empty(), "{outcome}");
         let announces = outcome.announced > 0;
@@ -67,13 +71,14 @@ fn every_kind_of_phone_is_told_where_its_file_is_and_gets_it_and_no_packet_of_it
 
 #[test]
 fn every_kind_of_phone_is_configured_over_each_door_with_the_same_bytes() {
-    let lan = Lan::new(1);
+    let mut lan = Lan::new(1);
+    let addresses = lan.add_addresses(0, kinds().len() as u16);
     let fleet = fleet(kinds(), kinds().len() as u32, Options::default());
     let members = fleet.members().unwrap();
     let server = serve(&lan, &members);
     // The same base URL in both: some files carry the URL that they came from.
     let [http, tftp] = [(Scheme::Http, 8080), (Scheme::Tftp, 69)].map(|(scheme, port)| {
-        boot_each(&lan, &members, &Options { door: Door::Over { scheme, port }, ..Options::default() })
+        boot_each(&lan, &members, &addresses, &Options { door: Door::Over { scheme, port }, ..Options::default() })
     });
     for ((http, tftp), (_, kind)) in http.iter().zip(&tftp).zip(&members) {
         assert!(http.configured && tftp.configured, "{http}\n{tftp}");

@@ -111,18 +111,8 @@ impl Dispatch {
             .as_deref()
             .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)))
             .unwrap_or(Identity { user_agent: request.user_agent.clone(), ..Identity::default() });
-        let routes = world.shelf.routes(&request.path);
-        let named = routes.iter().find_map(|route| route.captured.mac);
-        // Addresses change hands: one that was another vendor's phone's says nothing of who asks for this vendor's file.
-        let fits = |mac: &MacAddr| {
-            let record = self.registry.by_mac(*mac).map(|record| record.identity).unwrap_or_default();
-            let identity = Identity { mac: Some(*mac), ..record };
-            let stated = world.fleet.device(*mac).and_then(provost_fleet::Device::stated_vendor);
-            let choice = world.shelf.choose(&identity, stated);
-            choice.is_ok_and(|choice| routes.iter().any(|route| route.plugin.id == choice.plugin.id))
-        };
-        let at_address = || self.registry.by_address(request.peer.ip()).filter(fits);
-        let mac = named.or(agent.mac).or_else(at_address);
+        let named = world.shelf.routes(&request.path).into_iter().find_map(|route| route.captured.mac);
+        let mac = named.or(agent.mac).or_else(|| self.registry.by_address(request.peer.ip()));
         let seen = mac.and_then(|mac| self.registry.by_mac(mac)).map(|record| record.identity).unwrap_or_default();
         // What this very request says of the sender counts more than what was seen before, unless it speaks for another phone.
         let own = agent.mac.is_none() || agent.mac == mac;

@@ -452,9 +452,10 @@ impl FileName {
 
 fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far: Captured) -> Option<Captured> {
     let Some((part, rest)) = parts.split_first() else {
-        // A model that nobody knows proves nothing: without this, `{model}.xml` would be every vendor's every file. Beside a MAC it may
-        // be a model that is newer than the table.
-        let known = |model: &String| so_far.mac.is_some() || find_model(models, model).is_some();
+        // A model that nobody knows proves nothing: without this, `{model}.xml` would be every vendor's every file. Nor does the row for
+        // any model. Beside a MAC it may be a model that is newer than the table.
+        let known =
+            |model: &String| so_far.mac.is_some() || find_model(models, model).is_some_and(|(row, _)| row != "*");
         return (path.is_empty() && so_far.model.as_ref().is_none_or(known)).then_some(so_far);
     };
     match part {
@@ -750,6 +751,8 @@ mod tests {
         }
         assert_eq!(captured("{model}-{MAC}.htm", "snom-x-0004132E08B4.htm").unwrap().model.unwrap(), "snom-x");
         assert_eq!(captured("{model}.xml", "cfg0004132e08b4.xml"), None, "a model that nobody knows proves nothing");
+        let any = BTreeMap::from([("*".to_owned(), Model::default())]);
+        assert_eq!("cfg{model}.xml".parse::<FileName>().unwrap().capture("cfg0016.xml", &any), None);
         assert_eq!(captured("{mac}.cfg", "0004132e08b4.cfgx"), None);
         assert_eq!(captured("{mac}.cfg", "0004132e08bß.cfg"), None);
         assert_eq!(captured("cfg.xml", "cfg.xml"), Some(Captured::default()));
