@@ -30,7 +30,7 @@ impl Phone {
         Phone { socket, address }
     }
 
-    /// Announces itself, and hears what comes until there is a NOTIFY or the patience is at its end.
+    /// Announces itself, and hears what comes until there are a 200 and a NOTIFY, in either order, or the patience is at its end.
     fn announce(&self, port: u16, mac: &str, event: &str, patience: Duration) -> Answered {
         let (ip, own) = (self.address, self.socket.local_addr().unwrap().port());
         let number = own as u32 * 7;
@@ -53,7 +53,7 @@ impl Phone {
         let mut buffer = [0; 4096];
         let until = Instant::now() + patience;
         let mut sent = Instant::now() - Duration::from_secs(1);
-        while Instant::now() < until && answered.urls.is_empty() {
+        while Instant::now() < until && (answered.urls.is_empty() || answered.codes.is_empty()) {
             if sent.elapsed() >= Duration::from_millis(500) {
                 self.socket.send_to(subscribe.as_bytes(), group).unwrap();
                 sent = Instant::now();
