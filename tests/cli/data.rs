@@ -1,6 +1,10 @@
 //! What data alone can say: a vendor that is like another, words that phones may lack, and what no file says.
 
-use crate::site::{VENDOR_YAML, command, file, plan, run, start};
+use std::process::Command;
+
+use provost_tests::tools::{feed, require};
+
+use crate::site::{VENDOR_YAML, command, defaults, file, plan, run, start};
 
 /// A second maker of the first one's phones, who calls a few things otherwise.
 const COUSIN: &str = "\
@@ -106,4 +110,88 @@ fn a_plugin_is_told_which_fields_no_file_says_and_nothing_declares() {
     assert_eq!(report["fields"]["lines.label"], "not_yet", "{said}");
     let (code, _, complained) = run(command(plan.data(), &["plugin", "check", "nobody"]));
     assert!(code != 0 && complained.contains("no plugin \"nobody\" is in service"), "{complained}");
+}
+
+#[test]
+fn what_one_family_does_otherwise_is_data_too() {
+    let yaml = VENDOR_YAML
+        .replace("models: { Desk: { lines: 4 } }", "models: { Desk: { lines: 4 }, Wall: { family: wall, lines: 1 } }")
+        + "words: { lines.transport: transports }\n\
+           tables: { transports: { udp: plain, tls: safe }, key_kind: { none: 0, blf: 1 } }\n\
+           families:\n  wall:\n    announce: '{base}wall-{mac}'\n    unsupported: [lines.voicemail]\n    \
+           tables: { transports: { udp: 7, tls: 9 }, key_kind: { none: 0, park: 2 } }\n";
+    let template = "{% macro transport(line) %}transport = {{ line.transport | word('transports') }}{% endmacro %}\n\
+                    {% for line in phone.lines %}\n{{ transport(line) }}\n{% endfor %}\n\
+                    {% for key in phone.keys %}\nkey = {{ key.kind | table('key_kind') }}\n{% endfor %}\n";
+    let phone = |number: u8, model: &str, transport: &str, kind: &str| {
+        format!(
+            "  02:ac:de:00:00:0{number}:\n    identity: {{ vendor: acme, model: {model} }}\n    \
+             lines: [{{ number: \"1\", transport: {transport}, voicemail: '*97' }}]\n    keys: [{{ kind: {kind} }}]\n"
+        )
+    };
+    let profile = format!("devices:\n{}{}", phone(1, "Desk", "tls", "blf"), phone(2, "Wall", "udp", "park"));
+    let plan = crate::site::bare_plan()
+        .file("plugins/acme/vendor.yaml", yaml.clone())
+        .file("templates/acme/device.cfg.j2", template)
+        .file("profiles/all.yaml", profile);
+    let provost = |words: &[&str]| run(command(plan.data(), words));
+    let (_, said, _) = provost(&["render", "02:ac:de:00:00:01"]);
+    assert!(said.contains("transport = safe") && said.contains("key = 1"), "{said}");
+    let (_, said, complained) = provost(&["render", "02:ac:de:00:00:02"]);
+    assert!(said.contains("transport = 7") && said.contains("key = 2"), "{said}{complained}");
+    let (_, said, _) = provost(&["explain", "02:ac:de:00:00:02"]);
+    assert!(said.contains("wall-02acde000002"), "{said}");
+    let (_, said, _) = provost(&["check"]);
+    assert!(
+        said.contains("all.yaml:8:") && said.contains("lines.0.voicemail") && !said.contains("all.yaml:4:"),
+        "{said}"
+    );
+
+    // What the vendor's phones say and those of one family do not is found, and is nothing when it is listed there.
+    let (_, said, _) = provost(&["plugin", "check", "acme", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(report["fields"]["lines.transport"], "honoured", "{said}");
+    assert_eq!(report["families"]["lines.voicemail"]["wall"], "unsupported", "{said}");
+    let wrong = yaml.replace("  wall:\n", "  well:\n");
+    let plan = plan.file("plugins/acme/vendor.yaml", wrong);
+    let (_, said, _) = run(command(plan.data(), &["plugin", "list"]));
+    assert!(said.contains("no model belongs to the family \"well\""), "{said}");
+}
+
+#[test]
+fn a_file_goes_out_encrypted_where_the_profile_says_so_and_never_in_the_clear_instead() {
+    let yaml = VENDOR_YAML.replace("template: device.cfg.j2", "template: device.cfg.j2, encrypted: true")
+        + "encryption: { cipher: aes-128-ecb, key_lengths: [16] }\n";
+    let profile =
+        |encryption: &str| format!("{}  provisioning: {{ encryption: {encryption} }}\n", defaults("one.example"));
+    let key = "0123456789abcdef";
+    let plan =
+        plan().file("plugins/acme/vendor.yaml", yaml).file("profiles/site.yaml", profile(&format!("{{ key: {key} }}")));
+    let site = start(plan);
+    // The key alone is what the phone has to learn first.
+    let answer = site.get(&file(1));
+    assert!(answer.says("line.1.password = secret-word"), "{answer:?}");
+    site.write("profiles/site.yaml", profile(&format!("{{ key: {key}, active: true }}")));
+    site.until("an encrypted file", &file(1), |answer| answer.says("octet-stream"));
+    let url = format!("http://{}/{}", site.http(), file(1));
+    let encrypted = feed(Command::new(require("curl")).args(["-sS", "-f", &url]), b"").unwrap();
+    assert!(!String::from_utf8_lossy(&encrypted).contains("secret-word"));
+    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut openssl = Command::new(require("openssl"));
+    let plain = feed(openssl.args(["enc", "-d", "-aes-128-ecb", "-nopad", "-K", &hex]), &encrypted).unwrap();
+    let (code, said, _) = run(site.command(&["render", "--plain", "02:ac:de:00:00:01"]));
+    let (plain, expected) = (String::from_utf8(plain).unwrap(), said);
+    assert!(code == 0 && plain.contains("line.1.password = secret-word"), "{plain}");
+    assert_eq!(
+        plain.trim_end().lines().skip(2).collect::<Vec<_>>(),
+        expected.trim_end().lines().skip(2).collect::<Vec<_>>()
+    );
+
+    // A key that the phones would not take: the phone keeps what it has, and nobody hears the password or the key.
+    let mark = site.mark();
+    site.write("profiles/site.yaml", profile("{ key: too-short-a-key, active: true }"));
+    site.wait_after(mark, "the refusal", |line| line.text.contains("must have 16"));
+    let answer = site.get(&file(1));
+    assert!(answer.status == 200 && !answer.body.contains("secret-word"), "{answer:?}");
+    assert!(site.log().iter().all(|line| !line.text.contains("too-short-a-key")));
 }

@@ -113,6 +113,32 @@ fn a_plugin_passes_its_own_check_and_tests_as_it_is_made() {
     assert!(said.contains("no SDK in nowhere") && !author.path("y").exists(), "{said}");
 }
 
+/// Each as its maker would ask, among all the others.
+#[test]
+fn every_plugin_here_passes_its_own_check_and_tests() {
+    let plan = Plan::on_loopback();
+    let folders = fs::read_dir(repository().join("plugins")).unwrap().map(|entry| entry.unwrap().path());
+    let vendors: Vec<PathBuf> = folders.filter(|folder| folder.join("vendor.yaml").is_file()).collect();
+    assert!(vendors.len() >= 16, "{vendors:?}");
+    let ask = |word: &str, vendor: &Path| {
+        let name = vendor.file_name().unwrap().to_str().unwrap();
+        let (code, said, complained) = run(command(plan.data(), &["plugin", word, name]));
+        (code != 0).then(|| format!("provost plugin {word} {name}:\n{said}{complained}"))
+    };
+    let (first, second) = vendors.split_at(vendors.len() / 2);
+    let half = |vendors: &[PathBuf]| {
+        let both = |vendor: &PathBuf| ["check", "test"].map(|word| ask(word, vendor));
+        vendors.iter().flat_map(both).flatten().collect::<Vec<String>>()
+    };
+    let wrong = std::thread::scope(|scope| {
+        let other = scope.spawn(|| half(second));
+        let mut wrong = half(first);
+        wrong.extend(other.join().unwrap());
+        wrong
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn check_tells_findings_with_file_and_line_for_people_and_as_json() {
     let author = Author::new();

@@ -137,7 +137,7 @@ impl Site {
         self.tftp.port()
     }
 
-    fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         let url = self.http_url(Ipv4Addr::LOCALHOST);
         url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
     }

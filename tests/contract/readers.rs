@@ -51,7 +51,9 @@ impl Shape {
 
 /// Elements and attributes. An element is known by its name and its parents', and by an attribute that tells it from others.
 pub(crate) fn xml(text: &str) -> Result<Settings, String> {
-    let document = roxmltree::Document::parse(text).map_err(|error| error.to_string())?;
+    // Some vendor's lists name a document type.
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(text, options).map_err(|error| error.to_string())?;
     let mut settings = Settings::new();
     let mut nodes = vec![(document.root_element(), String::new())];
     while let Some((node, parents)) = nodes.pop() {

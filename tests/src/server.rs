@@ -56,6 +56,7 @@ impl Plan {
             path.is_dir()
                 || path.ends_with("vendor.yaml")
                 || path.extension().is_some_and(|extension| extension == "j2")
+                || path.parent().is_some_and(|folder| folder.ends_with("captures"))
         });
         Plan {
             data,

@@ -9,12 +9,13 @@ use std::{
 };
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("atftp", "atftp"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("jsonschema", "python3-jsonschema"),
     ("nft", "nftables"),
+    ("openssl", "openssl"),
     ("sipp", "sip-tester"),
     ("tftp", "tftp-hpa"),
     ("tshark", "tshark"),

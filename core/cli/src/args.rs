@@ -175,6 +175,9 @@ pub(crate) struct RenderArgs {
     /// Write the files into this directory instead of printing them
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// As it is before it is encrypted for the phone (`provisioning.encryption`)
+    #[arg(long)]
+    pub(crate) plain: bool,
     #[command(flatten)]
     pub(crate) whence: Whence,
 }

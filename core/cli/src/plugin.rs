@@ -6,7 +6,7 @@ mod test;
 use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Result, bail};
-use provost_host::{Honour, InService, Limits, Places, Problem, Shelf, review};
+use provost_host::{Honour, Honours, InService, Limits, Places, Problem, Shelf, in_all, review};
 use provost_plugin::Spec;
 use provost_server::settings::Settings;
 
@@ -114,7 +114,16 @@ pub(crate) fn check(settings: &Settings, wanted: &str, json: bool, out: &mut imp
     let spec = named.plugin().map(|plugin| &plugin.spec);
     if json {
         let vendor = spec.map(|spec| &spec.vendor);
-        let report = serde_json::json!({ "vendor": vendor, "findings": findings, "fields": review.fields });
+        let fields: BTreeMap<_, _> = review.fields.iter().map(|(field, honours)| (field, in_all(honours))).collect();
+        // Where the families of phones differ.
+        let families: BTreeMap<_, _> =
+            review.fields.iter().filter(|(_, honours)| honours.values().any(|one| *one != in_all(honours))).collect();
+        let report = serde_json::json!({
+            "vendor": vendor,
+            "findings": findings,
+            "fields": fields,
+            "families": families,
+        });
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         for finding in &findings {
@@ -128,12 +137,12 @@ pub(crate) fn check(settings: &Settings, wanted: &str, json: bool, out: &mut imp
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn summary(spec: &Spec, fields: &BTreeMap<String, Honour>, findings: usize) -> String {
+fn summary(spec: &Spec, fields: &BTreeMap<String, Honours>, findings: usize) -> String {
     let (models, files, findings) = (spec.models.len(), spec.files.len(), count(findings));
     if fields.is_empty() {
         return format!("{}: {models} models, {files} files; {findings}", spec.vendor);
     }
-    let of = |wanted: Honour| fields.values().filter(|honour| **honour == wanted).count();
+    let of = |wanted: Honour| fields.values().filter(|honours| in_all(honours) == wanted).count();
     format!(
         "{}: {models} models, {files} files; of {} fields {} are honoured, {} have no setting on the phones, {} are not written yet; {findings}",
         spec.vendor,

@@ -56,7 +56,10 @@ pub(crate) fn render(settings: Settings, words: &RenderArgs, out: &mut impl Writ
     }
     let many = names.len() > 1 && words.output.is_none();
     for name in names {
-        let located = world.locate(&name, &peer).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+        let mut located = world.locate(&name, &peer).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+        if words.plain {
+            located.resolved.phone.settings.provisioning.encryption.active = None;
+        }
         if located.resolved.phone.mac.is_some_and(|mac| mac != words.mac) {
             bail!("{name} is a file of another phone than {}", words.mac);
         }

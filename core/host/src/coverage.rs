@@ -4,10 +4,14 @@
 //! rendered for a phone that has everything set, and again with one field changed; and for a phone that has the least a phone needs, and
 //! again with one field more, since some settings hide behind others. Where some byte differs, the field is honoured.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
 
 use provost_plugin::{
-    MacAddr, Phone, Spec,
+    MacAddr, Phone, Scalar, Spec,
     model::{Changeover, DstRule, Settings, Zone},
     offers,
     spec::{FileKind, FileSpec, Model},
@@ -22,7 +26,7 @@ use crate::{CallError, InService, trial};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Honour {
-    /// A file of some model says it.
+    /// A file says it.
     Honoured,
     /// Declared: the phones have no setting for it.
     Unsupported,
@@ -34,17 +38,51 @@ pub enum Honour {
     Contradicted,
 }
 
+/// What becomes of a field on phones of each family; those of no family are under the empty name.
+pub type Honours = BTreeMap<String, Honour>;
+
+/// What becomes of a field in all: what nobody has seen to first, then the best that some family makes of it.
+pub fn in_all(honours: &Honours) -> Honour {
+    [Honour::Contradicted, Honour::Forgotten, Honour::Honoured, Honour::NotYet]
+        .into_iter()
+        .find(|wanted| honours.values().any(|honour| honour == wanted))
+        .unwrap_or(Honour::Unsupported)
+}
+
 /// Every field of the common model, as a dotted path without positions (`lines.codecs`), and what this vendor makes of it.
-pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallError> {
+pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honours>, CallError> {
+    let mut all: BTreeMap<String, Honours> = BTreeMap::new();
+    let mut models = models(&plugin.spec);
+    if models.is_empty() {
+        models.push(("sample".to_owned(), &UNLISTED));
+    }
+    let families: BTreeSet<Option<&str>> = models.iter().map(|(_, model)| model.family.as_deref()).collect();
+    for family in families {
+        let of_family: Vec<_> = models.iter().filter(|(_, model)| model.family.as_deref() == family).collect();
+        for (field, honour) in of_one_family(plugin, family, &of_family)? {
+            all.entry(field).or_default().insert(family.unwrap_or_default().to_owned(), honour);
+        }
+    }
+    Ok(all)
+}
+
+/// A phone of a vendor that lists no models.
+static UNLISTED: LazyLock<Model> = LazyLock::new(Model::default);
+
+fn of_one_family(
+    plugin: &InService,
+    family: Option<&str>,
+    models: &[&(String, &Model)],
+) -> Result<BTreeMap<String, Honour>, CallError> {
     let spec = &plugin.spec;
-    let (one, other) = (sample(spec, 0), sample(spec, 1));
+    let of_family = family.and_then(|family| spec.families.get(family));
+    let (one, other) = (sample(spec, family, 0), sample(spec, family, 1));
     let least = |field: &str| only(&one, &|path| path == field || NEEDED.contains(&path));
     // With what bears the same first name: a `backup_port` without a `backup_server` is nothing.
     let kin = |field: &str, with: bool| {
         let stem = field.rfind(['.', '_']).map_or(field, |end| &field[..end]);
         only(&one, &|path| NEEDED.contains(&path) || path.starts_with(stem) && (with || path != field))
     };
-    let models = models(spec);
     let render = |settings: &Value| -> Result<Vec<_>, _> {
         models.iter().map(|(name, model)| files(plugin, name, model, settings)).collect()
     };
@@ -60,8 +98,11 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
             || differs(&kin(&field, true), &render(&kin(&field, false))?)
             || NEEDED.contains(&field.as_str()) && differs(&replaced(&least(""), &field, Some(&other)), &bare);
         let declared = |list: &[String]| list.iter().any(|path| covers(path, &field));
-        let unsupported = declared(&spec.unsupported) || models.iter().all(|(_, model)| declared(&model.unsupported));
-        let honour = match (seen, unsupported, declared(&spec.not_yet)) {
+        let unsupported = declared(&spec.unsupported)
+            || of_family.is_some_and(|family| declared(&family.unsupported))
+            || models.iter().all(|(_, model)| declared(&model.unsupported));
+        let not_yet = declared(&spec.not_yet) || of_family.is_some_and(|family| declared(&family.not_yet));
+        let honour = match (seen, unsupported, not_yet) {
             (false, true, _) => Honour::Unsupported,
             (false, false, true) => Honour::NotYet,
             (false, false, false) => Honour::Forgotten,
@@ -76,12 +117,24 @@ pub fn coverage(plugin: &InService) -> Result<BTreeMap<String, Honour>, CallErro
 /// Every file of every kind of phone that this vendor has, for phones that have everything set: what its templates can write.
 pub fn everything(plugin: &InService) -> Result<Vec<Vec<u8>>, CallError> {
     let spec = &plugin.spec;
-    let (one, other) = (sample(spec, 0), sample(spec, 1));
-    let least = only(&one, &|path| NEEDED.contains(&path));
     let mut all = Vec::new();
-    for (name, model) in models(spec) {
-        for settings in [&one, &other, &least] {
-            all.extend(bodies(plugin, &name, model, settings)?);
+    for (name, model) in &spec.models {
+        let (name, family) = (name.replace('*', "0"), model.family.as_deref());
+        let (one, other) = (sample(spec, family, 0), sample(spec, family, 1));
+        let least = only(&one, &|path| NEEDED.contains(&path));
+        // A list of people that is searched at its own server, and not one of ours.
+        let elsewhere = replaced(&one, "phonebook.remote.book", None);
+        // A ring tone that is fetched.
+        let mut fetched = one.clone();
+        for place in ["/lines/0/ringtone", "/lines/1/ringtone", "/audio/ringtone"] {
+            *fetched.pointer_mut(place).expect("the sample has it") = json!("http://192.0.2.1:8080/assets/ring.wav");
+        }
+        for settings in [&one, &other, &elsewhere, &fetched, &least] {
+            // What nobody can read says nothing.
+            let readable = replaced(settings, "provisioning.encryption.active", None);
+            let phone = phone(spec, &name, model, &readable);
+            all.extend(bodies(plugin, &Phone { switches: turned(&phone), ..phone.clone() })?);
+            all.extend(bodies(plugin, &phone)?);
         }
     }
     Ok(all)
@@ -90,7 +143,7 @@ pub fn everything(plugin: &InService) -> Result<Vec<Vec<u8>>, CallError> {
 /// Every field of the common model that is a vendor's business, as in [`coverage`].
 pub fn fields_of_the_model() -> Vec<String> {
     let any = Spec::read("{vendor: any, files: [], announce: {url: ''}}").expect("a spec");
-    fields(&sample(&any, 0)).into_iter().filter(|field| !is_elsewhere(field)).collect()
+    fields(&sample(&any, None, 0)).into_iter().filter(|field| !is_elsewhere(field)).collect()
 }
 
 /// What the phone of the second comparison has.
@@ -151,7 +204,9 @@ pub(crate) fn models(spec: &Spec) -> Vec<(String, &Model)> {
         !spec.models.values().any(|other| outdone(&other))
     };
     let mut models: Vec<(String, &Model)> = Vec::new();
-    for (name, model) in spec.models.iter().filter(best) {
+    // A row for many models knows the least of each.
+    let (any, exact): (Vec<_>, Vec<_>) = spec.models.iter().filter(best).partition(|(name, _)| name.contains('*'));
+    for (name, model) in exact.into_iter().chain(any) {
         let same = |seen: &Model| {
             !unlike(seen, model) && (seen.keys, seen.expansion_modules) == (model.keys, model.expansion_modules)
         };
@@ -164,15 +219,27 @@ pub(crate) fn models(spec: &Spec) -> Vec<(String, &Model)> {
 
 /// Every file of one phone, one after the other.
 pub(crate) fn files(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<u8>, CallError> {
-    Ok(bodies(plugin, name, model, settings)?.join(&0))
+    Ok(bodies(plugin, &phone(&plugin.spec, name, model, settings))?.join(&0))
 }
 
-fn bodies(plugin: &InService, name: &str, model: &Model, settings: &Value) -> Result<Vec<Vec<u8>>, CallError> {
-    let phone = phone(&plugin.spec, name, model, settings);
+fn bodies(plugin: &InService, phone: &Phone) -> Result<Vec<Vec<u8>>, CallError> {
     // A list of people is the same whatever the phone's settings are.
-    let settled = |file: &FileSpec| offers(file, &phone) && file.kind != FileKind::Directory;
+    let settled = |file: &FileSpec| offers(file, phone) && file.kind != FileKind::Directory;
     let offered = plugin.spec.files.iter().enumerate().filter(|(_, file)| settled(file));
-    offered.map(|(index, file)| Ok(plugin.render(index, &seen_by(file, &phone))?.body)).collect()
+    offered.map(|(index, file)| Ok(plugin.render(index, &seen_by(file, phone))?.body)).collect()
+}
+
+/// The switches of a phone the other way round: what is on is off, and a text that is empty is one.
+pub(crate) fn turned(phone: &Phone) -> BTreeMap<String, Scalar> {
+    let turn = |(name, value): (&String, &Scalar)| {
+        let other = match value {
+            Scalar::Bool(on) => Scalar::Bool(!on),
+            Scalar::Text(text) if text.is_empty() => Scalar::Text("http://192.0.2.1:8080/assets/file".into()),
+            other => other.clone(),
+        };
+        (name.clone(), other)
+    };
+    phone.switches.iter().map(turn).collect()
 }
 
 /// A phone of this model with these settings.
@@ -294,22 +361,22 @@ fn zone(name: &str) -> Zone {
     }
 }
 
-/// A phone with everything set; `which` tells two such phones apart in every field.
-pub(crate) fn sample(spec: &Spec, which: usize) -> Value {
+/// A phone of a family with everything set; `which` tells two such phones apart in every field.
+pub(crate) fn sample(spec: &Spec, family: Option<&str>, which: usize) -> Value {
     let of = |one: Value, other: Value| [one, other][which].clone();
     // Of the words that are looked up, those that the vendor knows, ours where it does not say.
     let word = |path: &str, usual: [&str; 2]| -> Value {
-        let Some(table) = spec.words.get(path).and_then(|table| spec.tables.get(table)) else {
+        let Some(table) = spec.words.get(path).and_then(|table| spec.table(table, family)) else {
             return json!(usual[which]);
         };
         let known: Vec<&str> =
-            usual.iter().copied().filter(|word| spec.word(&spec.words[path], word).is_some()).collect();
+            usual.iter().copied().filter(|word| spec.word(&spec.words[path], family, word).is_some()).collect();
         if known.len() == 2 {
             return json!(usual[which]);
         }
         table.keys().nth(which).or(table.keys().next()).map_or(Value::Null, |word| json!(word))
     };
-    let kinds: Vec<&str> = match spec.tables.get("key_kind") {
+    let kinds: Vec<&str> = match spec.table("key_kind", family) {
         Some(kinds) => kinds.keys().map(String::as_str).filter(|kind| *kind != "none").collect(),
         None => vec!["blf", "speed_dial"],
     };
@@ -438,6 +505,10 @@ pub(crate) fn sample(spec: &Spec, which: usize) -> Value {
             "pnp": of(json!(true), json!(false)),
             "redirection": of(json!(true), json!(false)),
             "challenge_notify": of(json!(true), json!(false)),
+            "encryption": {
+                "key": spec.encryption.as_ref().map_or_else(|| format!("key{which}"), |encryption| encryption.sample_key(which)),
+                "active": of(json!(false), json!(true)),
+            },
         },
         "firmware_update": {
             "policy": of(json!("pin"), json!("minimum")),
@@ -514,7 +585,7 @@ mod tests {
     #[test]
     fn the_samples_differ_in_every_field_and_have_every_field_of_the_model() {
         let spec = Spec::read("{vendor: Acme, files: [], announce: {url: '{base}'}}").unwrap();
-        let (one, other) = (sample(&spec, 0), sample(&spec, 1));
+        let (one, other) = (sample(&spec, None, 0), sample(&spec, None, 1));
         for field in fields(&one) {
             if !field.ends_with(".position") {
                 assert_ne!(replaced(&one, &field, Some(&other)), one, "{field} is the same in both");

@@ -7,6 +7,7 @@
 
 mod coverage;
 mod discover;
+mod encryption;
 mod install;
 mod library;
 mod outline;
@@ -18,7 +19,7 @@ mod shelf;
 mod staging;
 mod trial;
 
-pub use coverage::{Honour, coverage, everything, fields_of_the_model};
+pub use coverage::{Honour, Honours, coverage, everything, fields_of_the_model, in_all};
 pub use discover::Places;
 pub use install::{AddError, Added, add};
 pub use library::{OpenError, probe};

@@ -9,12 +9,12 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use provost_plugin::{Announced, Complaint, Phone, PluginError, Scalar, Spec, model::Identity, offers, spec::Model};
+use provost_plugin::{Announced, Complaint, Phone, PluginError, Spec, model::Identity, offers, spec::Model};
 use regex::Regex;
 use serde_json::Value;
 
 use crate::{
-    CallError, Honour, InService, Problem, Shelf,
+    CallError, Honour, Honours, InService, Problem, Shelf,
     coverage::{self, coverage, covers},
     outline::Outline,
     shelf::described,
@@ -29,7 +29,7 @@ pub struct Review {
     /// Nothing fails, and something is forgotten, contradicted or of no use.
     pub doubts: Vec<Problem>,
     /// Every field of the common model, and what becomes of it. Empty where there are faults.
-    pub fields: BTreeMap<String, Honour>,
+    pub fields: BTreeMap<String, Honours>,
 }
 
 impl Review {
@@ -103,14 +103,14 @@ impl<'a> Rounds<'a> {
 
     fn every_model(&mut self, at: &Place) {
         let spec = &self.plugin.spec;
-        let everything = coverage::sample(spec, 0);
         let unlisted = Model::default();
         let listed = spec.models.iter().map(|(name, model)| (name.replace('*', "0"), model));
         // Firmware is known to name a model that the table does not have yet.
         for (name, model) in listed.chain([("UNLISTED".to_owned(), &unlisted)]) {
             let bare = trial::phone(spec, &name, model);
+            let everything = coverage::sample(spec, model.family.as_deref(), 0);
             let full = coverage::phone(spec, &name, model, &everything);
-            let flipped = Phone { switches: flipped(&full), ..full.clone() };
+            let flipped = Phone { switches: coverage::turned(&full), ..full.clone() };
             self.announce(&bare, at);
             for phone in [bare, full, flipped] {
                 if !self.files(&phone, at) {
@@ -181,43 +181,72 @@ impl<'a> Rounds<'a> {
     }
 }
 
-/// The switches of a phone, each that is on or off the other way round.
-fn flipped(phone: &Phone) -> BTreeMap<String, Scalar> {
-    let flip = |(name, value): (&String, &Scalar)| {
-        let other = match value {
-            Scalar::Bool(on) => Scalar::Bool(!on),
-            other => other.clone(),
-        };
-        (name.clone(), other)
-    };
-    phone.switches.iter().map(flip).collect()
+fn forgotten(fields: &BTreeMap<String, Honours>, spec: &Spec, at: &Place) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (field, honours) in fields {
+        for wrong in [Honour::Forgotten, Honour::Contradicted] {
+            let families: Vec<&str> =
+                honours.iter().filter(|(_, honour)| **honour == wrong).map(|(family, _)| family.as_str()).collect();
+            // What is true of all is said once.
+            let told = if families.len() == honours.len() { &families[..families.len().min(1)] } else { &families[..] };
+            for &family in told {
+                let whose = match family {
+                    "" => String::new(),
+                    _ if families.len() == honours.len() => String::new(),
+                    _ => format!(" of the {family} phones"),
+                };
+                let family = (!whose.is_empty()).then_some(family);
+                let (place, message) = match wrong {
+                    Honour::Forgotten => {
+                        let message = format!(
+                            "no file{whose} says {field}, and neither \"unsupported\" nor \"not_yet\" lists it"
+                        );
+                        (added(family, at), message)
+                    }
+                    _ => {
+                        let message = format!("a file{whose} says {field}, though it is listed as one that none says");
+                        (listed(spec, family, field), message)
+                    }
+                };
+                found.push(at.problem(&place.iter().map(String::as_str).collect::<Vec<_>>(), message));
+            }
+        }
+    }
+    found
 }
 
-fn forgotten(fields: &BTreeMap<String, Honour>, spec: &Spec, at: &Place) -> Vec<Problem> {
-    let listed = |field: &str| {
-        let lists = [("not_yet", &spec.not_yet), ("unsupported", &spec.unsupported)];
-        let place = |(key, list): (&'static str, &Vec<String>)| {
-            list.iter().position(|path| covers(path, field)).map(|index| (key, index.to_string()))
-        };
-        lists.into_iter().find_map(place)
+/// The keys of `vendor.yaml` below which a field that no file says would be listed.
+fn added(family: Option<&str>, at: &Place) -> Vec<String> {
+    let steps = |steps: &[&str]| steps.iter().map(|&step| step.to_owned()).collect::<Vec<_>>();
+    let outline = match family {
+        Some(family) => at.outline.get("families").and_then(|families| families.get(family)),
+        None => Some(&at.outline),
     };
-    let problem = |(field, honour): (&String, &Honour)| match honour {
-        Honour::Forgotten => {
-            let message = format!("no file says {field}, and neither \"unsupported\" nor \"not_yet\" lists it");
-            // Where it would be added.
-            let list = ["not_yet", "unsupported"].into_iter().find(|list| at.outline.get(list).is_some());
-            Some(at.problem(&list.into_iter().collect::<Vec<_>>(), message))
+    let list = ["not_yet", "unsupported"].into_iter().find(|list| outline.is_some_and(|keys| keys.get(list).is_some()));
+    match (family, list) {
+        (Some(family), Some(list)) => steps(&["families", family, list]),
+        (Some(family), None) => steps(&["families", family]),
+        (None, list) => steps(&list.into_iter().collect::<Vec<_>>()),
+    }
+}
+
+/// The keys that lead to where a field is listed.
+fn listed(spec: &Spec, family: Option<&str>, field: &str) -> Vec<String> {
+    let own = family.and_then(|name| Some((name, spec.families.get(name)?)));
+    let lists = own
+        .into_iter()
+        .flat_map(|(name, own)| {
+            let below = vec!["families".to_owned(), name.to_owned()];
+            [(below.clone(), "not_yet", &own.not_yet), (below, "unsupported", &own.unsupported)]
+        })
+        .chain([(Vec::new(), "not_yet", &spec.not_yet), (Vec::new(), "unsupported", &spec.unsupported)]);
+    for (mut steps, key, list) in lists {
+        if let Some(index) = list.iter().position(|path| covers(path, field)) {
+            steps.extend([key.to_owned(), index.to_string()]);
+            return steps;
         }
-        Honour::Contradicted => {
-            let message = format!("a file says {field}, though it is listed as one that none says");
-            Some(match listed(field) {
-                Some((key, index)) => at.problem(&[key, &index], message),
-                None => at.problem(&["models"], message),
-            })
-        }
-        Honour::Honoured | Honour::Unsupported | Honour::NotYet => None,
-    };
-    fields.iter().filter_map(problem).collect()
+    }
+    vec!["models".to_owned()]
 }
 
 /// Keys of a model that nobody knows. They are let through when the file is read, since a library may be older than its data.
@@ -395,13 +424,20 @@ fn unread_columns(plugin: &InService, texts: &Texts, at: &Place) -> Vec<Problem>
 fn unread_tables(plugin: &InService, texts: &Texts, at: &Place) -> Vec<Problem> {
     // Only what this file itself says: a vendor need not use all that it has from one that it is like.
     let own = at.outline.get("tables").into_iter().flat_map(Outline::keys);
+    let own = own.map(|table| (vec!["tables", table], table));
+    let families = at.outline.get("families").into_iter().flat_map(|families| {
+        let named = families.keys().filter_map(|family| Some((family, families.get(family)?.get("tables")?)));
+        named.flat_map(|(family, tables)| {
+            tables.keys().map(move |table| (vec!["families", family, "tables", table], table))
+        })
+    });
     let by_the_host = |table: &str| table == "key_kind" || plugin.spec.words.values().any(|name| name == table);
     let code = Code::of(plugin);
     let mut found = Vec::new();
-    for table in own.filter(|table| !by_the_host(table) && !texts.names(table)) {
+    for (place, table) in own.chain(families).filter(|(_, table)| !by_the_host(table) && !texts.names(table)) {
         if code.as_ref().is_none_or(|code| !code.reads_table(table)) {
             let reader = if code.is_some() { "template or library" } else { "template" };
-            found.push(at.problem(&["tables", table], format!("no {reader} reads the table \"{table}\"")));
+            found.push(at.problem(&place, format!("no {reader} reads the table \"{table}\"")));
         }
     }
     found
@@ -412,7 +448,6 @@ struct Code<'a> {
     plugin: &'a InService,
     /// The file without the `vendor.yaml` that it carries, which names everything.
     bytes: Vec<u8>,
-    samples: Vec<Value>,
 }
 
 impl<'a> Code<'a> {
@@ -424,7 +459,7 @@ impl<'a> Code<'a> {
                 bytes.drain(start..start + yaml.len());
             }
         }
-        Some(Code { plugin, bytes, samples: samples(&plugin.spec) })
+        Some(Code { plugin, bytes })
     }
 
     fn has_text(&self, name: &str) -> bool {
@@ -448,6 +483,7 @@ impl<'a> Code<'a> {
         // A name that is put together of parts: then the answers are others without the table.
         let mut spec = Spec::clone(&self.plugin.spec);
         spec.tables.remove(table);
+        spec.families.values_mut().for_each(|family| drop(family.tables.remove(table)));
         let Ok(without) = self.plugin.over(spec) else { return true };
         let mut models = coverage::models(&self.plugin.spec).into_iter();
         models.any(|(name, model)| self.answers(self.plugin, &name, model) != self.answers(&without, &name, model))
@@ -460,15 +496,15 @@ impl<'a> Code<'a> {
             let complaints = plugin.complaints(&coverage::phone(&plugin.spec, name, model, settings)).ok()?;
             Some((files, complaints))
         };
-        self.samples.iter().map(answer).collect()
+        samples(&plugin.spec, model.family.as_deref()).iter().map(answer).collect()
     }
 }
 
 /// The two phones with everything set, and one with keys of every kind in every place.
-fn samples(spec: &Spec) -> Vec<Value> {
-    let (one, other) = (coverage::sample(spec, 0), coverage::sample(spec, 1));
+fn samples(spec: &Spec, family: Option<&str>) -> Vec<Value> {
+    let (one, other) = (coverage::sample(spec, family, 0), coverage::sample(spec, family, 1));
     let mut many = one.clone();
-    let kinds: Vec<&String> = spec.tables.get("key_kind").into_iter().flat_map(BTreeMap::keys).collect();
+    let kinds: Vec<&String> = spec.table("key_kind", family).into_iter().flat_map(BTreeMap::keys).collect();
     if !kinds.is_empty() {
         let key = |position: usize| {
             let mut key = many["keys"][0].clone();

@@ -28,6 +28,7 @@ use provost_plugin::{
 };
 
 use crate::{
+    encryption,
     library::{Instance, OpenError, Reply},
     shelf::in_full,
 };
@@ -59,6 +60,8 @@ pub enum CallError {
     Stuck(usize),
     #[error("the plugin's answer makes no sense: {0}")]
     Nonsense(String),
+    #[error("it is to be encrypted: {0}")]
+    Key(String),
 }
 
 /// One vendor in service.
@@ -200,6 +203,17 @@ impl InService {
         noted: Option<&Arc<Mutex<BTreeSet<String>>>>,
     ) -> Result<RenderedFile, CallError> {
         let file: &FileSpec = &self.spec.files[index];
+        let rendered = self.render_plain(index, file, phone, noted)?;
+        encryption::seal(self.spec.encryption.as_ref(), file, phone, rendered)
+    }
+
+    fn render_plain(
+        &self,
+        index: usize,
+        file: &FileSpec,
+        phone: &Phone,
+        noted: Option<&Arc<Mutex<BTreeSet<String>>>>,
+    ) -> Result<RenderedFile, CallError> {
         let phone = &*self.fitting(phone);
         let bound = Arc::new(self.templates.bind(file, phone));
         let Code::Library(workers) = &self.code else {

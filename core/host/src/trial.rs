@@ -100,7 +100,9 @@ pub(crate) fn phone(spec: &Spec, name: &str, model: &Model) -> Phone {
     let mut settings = Settings { lines: vec![line], ..Settings::default() };
     settings.sip.server = Some("pbx.example.net".into());
     settings.lines[0].sip = settings.sip.clone();
-    if spec.tables.get("key_kind").is_none_or(|kinds| kinds.contains_key("line")) && model.keys != Some(0) {
+    if spec.table("key_kind", model.family.as_deref()).is_none_or(|kinds| kinds.contains_key("line"))
+        && model.keys != Some(0)
+    {
         settings.keys.push(key);
     }
     settings.access.admin = Credentials { username: Some("admin".into()), password: Some(Secret::new("sample")) };

@@ -11,7 +11,7 @@ use provost_plugin::{
 use crate::{
     reload::{device_findings, first, try_devices},
     settings::Settings,
-    world::{Finding, Peer, Severity, World, render},
+    world::{self, Finding, Peer, Severity, World, render},
 };
 
 /// All findings, sorted by place, and the world that they are about.
@@ -35,10 +35,8 @@ fn in_vain(world: &World) -> Vec<Finding> {
     for (mac, device) in world.fleet.devices().filter(|(_, device)| device.is_enabled()) {
         let peer = Peer { identity: Identity { mac: Some(mac), ..Identity::default() }, ..nobody() };
         let Ok(offer) = world.files_of(mac, &peer) else { continue };
-        let of_plugin = offer.choice.plugin.complaints(&offer.resolved.phone).unwrap_or_default();
-        for complaint in of_plugin.iter().chain(&offer.resolved.in_vain) {
+        for complaint in world::in_vain(&offer.choice.plugin, &offer.resolved) {
             let origin = offer.resolved.origins.of(&complaint.field);
-            // A value that nobody wrote is not asked for.
             let Some((origin, file)) = origin.and_then(|origin| Some((origin.clone(), origin.file?))) else { continue };
             let message = format!("{} is asked for in vain: {}", complaint.field, complaint.reason);
             let entry = found

@@ -14,7 +14,7 @@ use provost_sip::{MacPlace, Message, Subscribe};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::world::{Peer, Plan, World};
+use crate::world::{Peer, Plan, World, in_vain};
 
 /// What was found, in the order in which it was decided.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -263,9 +263,9 @@ impl Explanation {
     }
 
     fn complain(&mut self, plugin: &provost_host::InService, resolved: &Resolved) {
-        let complaints = plugin.complaints(&resolved.phone).unwrap_or_default();
-        let all = complaints.iter().chain(&resolved.in_vain);
-        self.complaints = all.map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
+        let complaints = in_vain(plugin, resolved);
+        self.complaints =
+            complaints.iter().map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, Resolved};
 use provost_host::{CallError, Choice, InService, Route, Shelf};
 use provost_plugin::{
-    Announced, MacAddr, Phone, PluginError, expand_url,
+    Announced, Complaint, MacAddr, Phone, PluginError, expand_url,
     model::Identity,
     model::Protocol,
     offered_files, offers,
@@ -458,6 +458,14 @@ pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, Str
         content_type: rendered.content_type.into(),
         modified,
     })
+}
+
+/// What somebody asks for in vain. A value that nobody wrote (a name taken from the title of a list, the first line) is not asked for.
+pub fn in_vain(plugin: &InService, resolved: &Resolved) -> Vec<Complaint> {
+    let mut complaints = plugin.complaints(&resolved.phone).unwrap_or_default();
+    complaints.extend(resolved.in_vain.iter().cloned());
+    complaints.retain(|complaint| resolved.origins.of(&complaint.field).is_none_or(|origin| origin.file.is_some()));
+    complaints
 }
 
 /// A failure as the person who has to mend it needs to hear it.

@@ -604,7 +604,7 @@ fn what_cannot_be_honoured_is_said_where_it_was_asked_for() {
         assert!(complaints.contains_key(field), "{field}: {complaints:?}");
     }
     let unknown = reasons(&super::tests::phone(&plugin, "GXP1450"));
-    assert!(unknown["keys.0"].contains("not known"), "{unknown:?}");
+    assert!(unknown.contains_key("keys.0"), "{unknown:?}");
     assert!(reasons(&super::tests::phone(&plugin, "HT801")).contains_key("keys.0"));
 }
 

@@ -119,8 +119,8 @@ pub fn announce_by_data(spec: &Spec, announced: &Announced) -> Result<String, Pl
         Some(model) => spec.model(model).map(|(_, model)| model),
         None => spec.models.get("*"),
     };
-    let pattern =
-        row.and_then(|model| spec.announce.families.get(model.family.as_deref()?)).unwrap_or(&spec.announce.url);
+    let family = row.and_then(|model| spec.families.get(model.family.as_deref()?));
+    let pattern = family.and_then(|family| family.announce.as_ref()).unwrap_or(&spec.announce.url);
     expand_url(pattern, &announced.base_url, identity)
 }
 
@@ -184,7 +184,9 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
             complain(format!("lines.{index}"), format!("{model} has {} lines", capabilities.lines));
         }
     }
-    let kinds = spec.tables.get("key_kind");
+    let family = capabilities.family.as_deref();
+    let of_family = family.and_then(|family| spec.families.get(family));
+    let kinds = spec.table("key_kind", family);
     let expansion = settings
         .expansion
         .iter()
@@ -215,19 +217,21 @@ pub fn complaints_by_data(spec: &Spec, phone: &Phone) -> Vec<Complaint> {
         complain(format!("expansion.{modules}"), format!("{model} takes {modules} expansion modules"));
     }
     let asked = serde_json::to_value(settings).unwrap_or_default();
-    for path in spec.unsupported.iter().chain(&capabilities.unsupported) {
+    let unsupported = of_family.map_or(&[][..], |family| &family.unsupported);
+    for path in spec.unsupported.iter().chain(unsupported).chain(&capabilities.unsupported) {
         for field in set_fields(&asked, path) {
             complain(field, format!("{} phones have no setting for it", spec.vendor));
         }
     }
-    for path in &spec.not_yet {
+    let not_yet = of_family.map_or(&[][..], |family| &family.not_yet);
+    for path in spec.not_yet.iter().chain(not_yet) {
         for field in set_fields(&asked, path) {
             complain(field, format!("the templates for {} do not write it yet; set it under \"vendor\"", spec.vendor));
         }
     }
     for (path, table) in &spec.words {
         for (field, word) in set_words(&asked, path) {
-            if spec.word(table, &word).is_none() {
+            if spec.word(table, family, &word).is_none() {
                 complain(field, format!("no word of {} phones is known for \"{word}\"", spec.vendor));
             }
         }

@@ -48,10 +48,16 @@ pub struct Spec {
     /// an exact name before a pattern, a longer pattern before a shorter one.
     #[serde(default)]
     pub models: BTreeMap<String, Model>,
+    /// What holds for the models of one family only, by the name that they give as `family`.
+    #[serde(default)]
+    pub families: BTreeMap<String, Family>,
     pub files: Vec<FileSpec>,
     /// Text formats by the extension of the templates that are written in them: `device.cfg.j2` is of format `cfg`.
     #[serde(default)]
     pub formats: BTreeMap<String, Format>,
+    /// How its phones decrypt a file, for the files that are `encrypted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     pub announce: Announce,
     #[serde(default)]
     pub resync: Resync,
@@ -127,6 +133,23 @@ pub struct Model {
     pub columns: BTreeMap<String, Scalar>,
 }
 
+/// What the models of one family do otherwise than the vendor's phones in general.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Family {
+    /// The URL that a NOTIFY to them carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resync: Option<Resync>,
+    /// Tables that stand in the place of the vendor's of the same names, as a whole.
+    pub tables: BTreeMap<String, BTreeMap<String, Scalar>>,
+    /// Added to the vendor's list of what cannot be honoured.
+    pub unsupported: Vec<String>,
+    /// Added to the vendor's list of what is not written yet.
+    pub not_yet: Vec<String>,
+}
+
 /// A file that phones ask for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,6 +172,9 @@ pub struct FileSpec {
     /// Content type, where it is not that of the template's format.
     #[serde(default)]
     pub content_type: Option<String>,
+    /// The phones can decrypt this file: it goes out encrypted to those whose profile says `provisioning.encryption.active`.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -213,14 +239,39 @@ pub enum Newline {
     Crlf,
 }
 
+/// How files are encrypted with the phone's key, `provisioning.encryption.key`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    pub cipher: Cipher,
+    /// How many characters the key has, where the phones do not take any number of them.
+    #[serde(default)]
+    pub key_lengths: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cipher {
+    /// As `openssl enc -aes-256-cbc -salt -md md5 -k KEY` writes it: `Salted__`, the salt, what is encrypted.
+    #[serde(rename = "openssl-aes-256-cbc")]
+    OpensslAes256Cbc,
+    /// AES-128 in ECB mode, the key's sixteen characters taken as they are; the text is filled up with line feeds to whole blocks.
+    #[serde(rename = "aes-128-ecb")]
+    Aes128Ecb,
+}
+
+impl Encryption {
+    /// A key of the form that these phones take, to see what they would be served.
+    pub fn sample_key(&self, which: usize) -> String {
+        let digits = ["0123456789abcdef", "fedcba9876543210"][which % 2];
+        digits.chars().cycle().take(self.key_lengths.first().copied().unwrap_or(16)).collect()
+    }
+}
+
 /// The URL that a NOTIFY carries. Placeholders as in file names, and `{base}`: this server's URL with a slash at its end.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
     pub url: String,
-    /// Where a family of models wants another form.
-    #[serde(default)]
-    pub families: BTreeMap<String, String>,
 }
 
 /// SIP events that make a phone fetch again, or reboot.
@@ -584,8 +635,13 @@ impl Spec {
         if self.id().is_empty() {
             refuse(&["vendor"], "\"vendor\" needs a letter or a digit".into());
         }
+        for family in self.families.keys() {
+            if !self.models.values().any(|model| model.family.as_ref() == Some(family)) {
+                refuse(&["families", family], format!("no model belongs to the family \"{family}\""));
+            }
+        }
         for (field, table) in &self.words {
-            if !self.tables.contains_key(table) {
+            if !self.has_table(table) {
                 let message =
                     format!("\"words\" looks {field} up in a table \"{table}\", which is not under \"tables\"");
                 refuse(&["words", field], message);
@@ -614,6 +670,13 @@ impl Spec {
                 let message = format!("file \"{name}\" names a list, so its kind must be \"directory\"");
                 refuse(&["files", &index], message);
             }
+            if file.encrypted && (self.encryption.is_none() || file.kind != FileKind::Device) {
+                let why = match self.encryption {
+                    None => "but there is no \"encryption\" that says how",
+                    Some(_) => "but only a phone's own file can be: a shared one is for phones of many keys",
+                };
+                refuse(&["files", &index, "encrypted"], format!("file \"{name}\" is encrypted, {why}"));
+            }
             if let Some(option) = &file.option
                 && !self.options.contains_key(option)
             {
@@ -627,6 +690,12 @@ impl Spec {
                 }
             }
         }
+        if let Some(encryption) = &self.encryption
+            && encryption.cipher == Cipher::Aes128Ecb
+            && encryption.key_lengths != [16]
+        {
+            refuse(&["encryption", "key_lengths"], "a key of aes-128-ecb has 16 characters: key_lengths: [16]".into());
+        }
         if found.is_empty() { Ok(()) } else { Err(SpecError::Inconsistent(found)) }
     }
 
@@ -635,15 +704,31 @@ impl Spec {
         path_name(&self.vendor)
     }
 
+    /// A table as it holds for a family: its own, or the vendor's.
+    pub fn table(&self, name: &str, family: Option<&str>) -> Option<&BTreeMap<String, Scalar>> {
+        let own = family.and_then(|family| self.families.get(family)?.tables.get(name));
+        own.or_else(|| self.tables.get(name))
+    }
+
+    /// Whether there is such a table for anybody.
+    pub fn has_table(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || self.families.values().any(|family| family.tables.contains_key(name))
+    }
+
     /// The vendor's word for ours, from a table: as it is, without case, or for `de-AT` that for `de`.
-    pub fn word(&self, table: &str, ours: &str) -> Option<&Scalar> {
-        let table = self.tables.get(table)?;
+    pub fn word(&self, table: &str, family: Option<&str>, ours: &str) -> Option<&Scalar> {
+        let table = self.table(table, family)?;
         let look = |ours: &str| {
             table
                 .get(ours)
                 .or_else(|| table.iter().find(|(word, _)| word.eq_ignore_ascii_case(ours)).map(|(_, theirs)| theirs))
         };
         look(ours).or_else(|| look(ours.split_once('-')?.0))
+    }
+
+    /// What makes phones of a family fetch again, or reboot.
+    pub fn resync(&self, family: Option<&str>) -> &Resync {
+        family.and_then(|family| self.families.get(family)?.resync.as_ref()).unwrap_or(&self.resync)
     }
 
     /// Everything that speaks for this phone being one of ours.

@@ -22,6 +22,10 @@ pub(crate) struct Server {
     transport: Option<String>,
     srtp_auth: Option<&'static str>,
     dtmf: Option<Dtmf>,
+    expires: Option<u32>,
+    session_timers: Option<bool>,
+    /// A base knows only whether.
+    keepalive: Option<bool>,
 }
 
 /// The servers that the phone's lines use, in the order in which the lines name them.
@@ -64,6 +68,9 @@ fn server(spec: &Spec, sip: &Sip) -> Option<Server> {
         // What the other words of SRTP are on a base is not known.
         srtp_auth: (sip.srtp == Some(Srtp::Off)).then_some("off"),
         dtmf: sip.dtmf,
+        expires: sip.expires,
+        session_timers: sip.session_timers,
+        keepalive: sip.keepalive.map(|seconds| seconds > 0),
     })
 }
 

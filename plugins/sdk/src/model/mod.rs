@@ -18,8 +18,8 @@ pub use mac::{MacAddr, Oui, ParseMacError};
 pub use phone::Phone;
 pub use secret::Secret;
 pub use settings::{
-    Access, Audio, Codec, Codes, Credentials, DateFormat, Dect, Display, Dtmf, Firmware, FirmwarePolicy, Handset,
-    HourFormat, Ldap, Locale, Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip, Srtp,
-    Syslog, SyslogLevel, Time, Transport, Vlan, VlanPort, Web,
+    Access, Audio, Codec, Codes, Credentials, DateFormat, Dect, Display, Dtmf, Encryption, Firmware, FirmwarePolicy,
+    Handset, HourFormat, Ldap, Locale, Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip,
+    Srtp, Syslog, SyslogLevel, Time, Transport, Vlan, VlanPort, Web,
 };
 pub use zone::{Changeover, DstRule, Zone};

@@ -261,6 +261,17 @@ pub struct Provisioning {
     pub redirection: Option<bool>,
     /// The phone asks for credentials before it obeys a NOTIFY to fetch again or to reboot.
     pub challenge_notify: Option<bool>,
+    pub encryption: Encryption,
+}
+
+/// Encryption of the phone's own file in the vendor's manner. First the key alone, so that the phone learns it; once it has it, `active`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Encryption {
+    /// The phone's key, which its file tells it.
+    pub key: Option<Secret>,
+    /// The file goes out encrypted with it. A phone that has another key cannot read it.
+    pub active: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,37 +1,14 @@
 //! What templates can call beside the engine's own filters. Each passes `none` through, so that the line it is on is left out.
 
+use std::sync::Arc;
+
 use minijinja::{Environment, Error, ErrorKind, Value, value::Serde};
 
 use crate::spec::Spec;
 
-pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
-    let tables = spec.tables.clone();
-    // {{ line.sip.transport | table("transport") }}: our word in the vendor's.
-    environment.add_filter("table", move |value: Value, name: String| -> Result<Value, Error> {
-        if value.is_none() {
-            return Ok(value);
-        }
-        let refuse = |why: String| Error::new(ErrorKind::InvalidOperation, why);
-        let table = tables.get(&name).ok_or_else(|| refuse(format!("vendor.yaml has no table \"{name}\"")))?;
-        let word = value.to_string();
-        let entry = table
-            .get(&word)
-            .ok_or_else(|| refuse(format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"")))?;
-        Ok(Value::from(Serde(entry)))
-    });
-    // {{ phone.locale.language | word("languages") }}: the same, but none where the table has no such word. What is looked up so stands
-    // under "words" in vendor.yaml, so that it is reported.
-    let words = spec.clone();
-    environment.add_filter("word", move |value: Value, name: String| -> Result<Value, Error> {
-        if value.is_none() {
-            return Ok(value);
-        }
-        if !words.tables.contains_key(&name) {
-            let why = format!("vendor.yaml has no table \"{name}\"");
-            return Err(Error::new(ErrorKind::InvalidOperation, why));
-        }
-        Ok(words.word(&name, &value.to_string()).map_or_else(|| Value::from(()), |word| Value::from(Serde(word))))
-    });
+/// The filters as they are for phones of one family.
+pub(super) fn add(environment: &mut Environment<'static>, spec: &Arc<Spec>, family: Option<&str>) {
+    add_tables(environment, spec, family);
     // {{ phone.zone.utc_offset | offset("%+:m") }}: see `offset`.
     environment.add_filter("offset", |value: Value, form: String| -> Result<Value, Error> {
         if value.is_none() {
@@ -70,6 +47,42 @@ pub(super) fn add(environment: &mut Environment<'static>, spec: &Spec) {
     environment.add_filter("bare", |mac: Value| -> Value {
         if mac.is_none() { mac } else { Value::from(mac.to_string().replace(':', "")) }
     });
+}
+
+/// Those that look tables up, each in that of the family.
+pub(super) fn add_tables(environment: &mut Environment<'static>, spec: &Arc<Spec>, family: Option<&str>) {
+    let family = family.map(str::to_owned);
+    let (tables, of) = (Arc::clone(spec), family.clone());
+    // {{ line.sip.transport | table("transport") }}: our word in the vendor's.
+    environment.add_filter("table", move |value: Value, name: String| -> Result<Value, Error> {
+        if value.is_none() {
+            return Ok(value);
+        }
+        let table = tables.table(&name, of.as_deref()).ok_or_else(|| no_table(&name))?;
+        let word = value.to_string();
+        let entry = table.get(&word).ok_or_else(|| {
+            let why = format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"");
+            Error::new(ErrorKind::InvalidOperation, why)
+        })?;
+        Ok(Value::from(Serde(entry)))
+    });
+    // {{ phone.locale.language | word("languages") }}: the same, but none where the table has no such word. What is looked up so stands
+    // under "words" in vendor.yaml, so that it is reported.
+    let words = Arc::clone(spec);
+    environment.add_filter("word", move |value: Value, name: String| -> Result<Value, Error> {
+        if value.is_none() {
+            return Ok(value);
+        }
+        if !words.has_table(&name) {
+            return Err(no_table(&name));
+        }
+        let word = words.word(&name, family.as_deref(), &value.to_string());
+        Ok(word.map_or_else(|| Value::from(()), |word| Value::from(Serde(word))))
+    });
+}
+
+fn no_table(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("vendor.yaml has no table \"{name}\""))
 }
 
 /// Seconds east of UTC as phones write them. `%z` is `+0530`, `%:z` is `+05:30`, `%h` is `+5:30` or `+1` or `0`, `%H` is whole hours, with

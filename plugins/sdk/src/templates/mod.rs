@@ -42,9 +42,11 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
+    /// The same for families with tables of their own.
+    families: BTreeMap<String, Environment<'static>>,
     /// Template name → the file it came from.
     shown: BTreeMap<String, String>,
-    spec: Spec,
+    spec: Arc<Spec>,
 }
 
 impl Templates {
@@ -76,7 +78,8 @@ impl Templates {
         environment.set_formatter(escape::write);
         // A value that says of itself that it is safe is exactly what a generated password must not be.
         environment.remove_filter("safe");
-        filters::add(&mut environment, spec);
+        let spec = Arc::new(spec.clone());
+        filters::add(&mut environment, &spec, None);
 
         let mut shown = BTreeMap::new();
         let mut failures = Vec::new();
@@ -100,7 +103,18 @@ impl Templates {
         }
         // The same text was compiled under two names; one complaint is enough.
         failures.dedup();
-        if failures.is_empty() { Ok(Templates { environment, shown, spec: spec.clone() }) } else { Err(failures) }
+        if !failures.is_empty() {
+            return Err(failures);
+        }
+        let own = spec.families.iter().filter(|(_, family)| !family.tables.is_empty());
+        let families = own
+            .map(|(name, _)| {
+                let mut environment = environment.clone();
+                filters::add_tables(&mut environment, &spec, Some(name));
+                (name.clone(), environment)
+            })
+            .collect();
+        Ok(Templates { environment, families, shown, spec })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -126,6 +140,7 @@ impl Templates {
         };
         Bound {
             templates: Arc::clone(self),
+            family: phone.capabilities.family.clone(),
             file: file.clone(),
             // The road to a rendered file: the only one on which passwords are in the clear.
             phone_value: Secret::exposed(|| Value::from(Serde(&**phone))),
@@ -148,7 +163,13 @@ impl Templates {
     }
 
     /// `settings`: of a setting that is written twice the later line stays.
-    fn render(&self, template: &str, context: Value, settings: bool) -> Result<String, TemplateFailure> {
+    fn render(
+        &self,
+        family: Option<&str>,
+        template: &str,
+        context: Value,
+        settings: bool,
+    ) -> Result<String, TemplateFailure> {
         let missing = |name: &str| TemplateFailure {
             template: name.to_owned(),
             line: 0,
@@ -157,7 +178,8 @@ impl Templates {
         if !self.shown.contains_key(template) {
             return Err(missing(template));
         }
-        let compiled = self.environment.get_template(template).map_err(|error| self.failure(&error, template))?;
+        let environment = family.and_then(|family| self.families.get(family)).unwrap_or(&self.environment);
+        let compiled = environment.get_template(template).map_err(|error| self.failure(&error, template))?;
         let mut output = Capped(Vec::new());
         compiled.render_captured_to(context, &mut output).map_err(|error| {
             if output_overflowed(&error) {
@@ -184,6 +206,7 @@ impl Templates {
 #[derive(Debug)]
 pub struct Bound {
     templates: Arc<Templates>,
+    family: Option<String>,
     file: FileSpec,
     phone_value: Value,
     file_value: Value,
@@ -227,7 +250,7 @@ impl Render for Bound {
         context.insert("file".into(), self.file_value.clone());
         context.extend(self.book_value.iter().map(|book| ("book".to_owned(), book.clone())));
         // In a list of people no line stands for another that looks like it.
-        self.templates.render(template, context.into(), self.book_value.is_none())
+        self.templates.render(self.family.as_deref(), template, context.into(), self.book_value.is_none())
     }
 }
 
@@ -315,7 +338,7 @@ tables: {transport: {udp: 0, tls: 2}}
 
     fn render(name: &str, text: &str, context: serde_json::Value) -> Result<String, TemplateFailure> {
         let templates = Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap();
-        templates.render(name, Value::from(Serde(context)), true)
+        templates.render(None, name, Value::from(Serde(context)), true)
     }
 
     #[test]
@@ -406,7 +429,7 @@ tables: {transport: {udp: 0, tls: 2}}
         };
         let templates = Templates::compile(&spec, &[shipped, site]).unwrap();
         assert_eq!(
-            templates.render("a.cfg.j2", Value::from(BTreeMap::<String, Value>::new()), true).unwrap(),
+            templates.render(None, "a.cfg.j2", Value::from(BTreeMap::<String, Value>::new()), true).unwrap(),
             "a = 1\r\nb = 2\r\nc = 3\r\n"
         );
     }
