@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/host", &["plugins/sdk"]),
     ("core/phone", &["plugins/sdk"]),
     ("core/server", &["plugins/sdk", "core/sip", "core/host", "core/fleet"]),
-    ("core/cli", &["plugins/sdk", "core/server", "core/phone", "core/host", "core/fleet", "core/sip"]),
+    ("core/admin", &["plugins/sdk", "core/server", "core/host", "core/fleet"]),
+    ("core/cli", &["plugins/sdk", "core/admin", "core/server", "core/phone", "core/host", "core/fleet", "core/sip"]),
 ];
 
 /// Packages of the workspace: folder, and the folders of ours that it stands on.

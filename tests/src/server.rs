@@ -28,6 +28,7 @@ pub struct Plan {
     namespace: Option<String>,
     http: SocketAddrV4,
     tftp: SocketAddrV4,
+    admin: SocketAddrV4,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     pardons_panics: bool,
@@ -42,10 +43,11 @@ impl Plan {
 
     /// For a server that is reached on this machine alone, at ports that were free a moment ago.
     pub fn on_loopback() -> Plan {
-        let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let (tcp, people) = (free(), free());
         let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        let [http, tftp] =
-            [tcp, udp].map(|address| SocketAddrV4::new(Ipv4Addr::LOCALHOST, address.expect("loopback is up").port()));
+        let [http, tftp, admin] = [tcp, udp, people]
+            .map(|address| SocketAddrV4::new(Ipv4Addr::LOCALHOST, address.expect("loopback is up").port()));
         let data = tempfile::tempdir().expect("a temporary directory");
         for directory in ["profiles", "templates", "plugins"] {
             fs::create_dir(data.path().join(directory)).expect("a fresh directory");
@@ -64,6 +66,7 @@ impl Plan {
             namespace: None,
             http,
             tftp,
+            admin,
             flags: Vec::new(),
             environment: Vec::new(),
             pardons_panics: false,
@@ -150,6 +153,7 @@ impl Plan {
             command.arg("--settings").arg(settings);
         }
         command.args(["--http", &self.http.to_string(), "--tftp", &self.tftp.to_string(), "--log-format", "json"]);
+        command.args(["--admin", &self.admin.to_string()]);
         // What the developer's shell says of a provost of his own is not meant for this one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PROVOST_")) {
             command.env_remove(name);

@@ -109,6 +109,27 @@ pub(crate) enum Command {
     /// The plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// The phones, as a running server sees them
+    Devices(DevicesArgs),
+    /// Enrol a phone, on a running server
+    Approve(ApproveArgs),
+    /// Put another phone into the place of one, on a running server
+    Swap {
+        mac: MacAddr,
+        /// MAC of the phone that takes its place
+        to: MacAddr,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// What a phone was seen doing, as a running server knows it
+    History {
+        mac: MacAddr,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
     /// Print the JSON Schema of a file, for editors
     Schema {
         #[arg(value_enum, default_value_t = SchemaOf::Profile)]
@@ -121,6 +142,63 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+/// Which server is asked.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// Where the server has its door for people [default: as the settings say]
+    #[arg(long, env = "PROVOST_ADMIN", value_name = "ADDRESS:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// File with the key to it [default: state/admin.key]
+    #[arg(long, env = "PROVOST_ADMIN_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Only phones with this in MAC, name, vendor, model, firmware, profile or address
+    pub(crate) search: Option<String>,
+    /// Only phones of this standing: pending, ignored, enrolled or disabled
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Only phones that have come so far: never_seen, never_fetched, fetching, in_step, out_of_date, stuck or gone
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) progress: Option<String>,
+    /// Only phones of this vendor
+    #[arg(long, value_name = "VENDOR")]
+    pub(crate) vendor: Option<String>,
+    /// Show them again whenever something changes, until stopped
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// One JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: AdminArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ApproveArgs {
+    pub(crate) mac: MacAddr,
+    /// Profile [default: the one whose match fits]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    #[arg(long, value_name = "NAME", help = "Site")]
+    pub(crate) site: Option<String>,
+    /// A name for people
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// Number of its account
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) number: Option<String>,
+    #[arg(long, value_name = "TEXT", help = "Name that the account shows to others")]
+    pub(crate) display_name: Option<String>,
+    /// File with the password of its account; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: AdminArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -143,6 +221,9 @@ pub(crate) struct ServeArgs {
     /// How the group is heard [default: auto]
     #[arg(long, env = "PROVOST_LISTEN", value_enum)]
     pub(crate) listen: Option<ListenArg>,
+    /// Address and port for people: API and metrics [default: 127.0.0.1:8081]
+    #[arg(long, env = "PROVOST_ADMIN", value_name = "ADDRESS:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
     /// Do not hear phones
     #[arg(long)]
     pub(crate) no_pnp: bool,
@@ -152,6 +233,9 @@ pub(crate) struct ServeArgs {
     /// Serve nothing over TFTP
     #[arg(long)]
     pub(crate) no_tftp: bool,
+    /// No door for people
+    #[arg(long)]
+    pub(crate) no_admin: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -385,6 +469,10 @@ impl ServeArgs {
                 ListenArg::Udp => Listen::Udp,
             };
         }
+        if let Some(admin) = self.admin {
+            (file.admin.address, file.admin.port) = (admin.ip(), admin.port());
+        }
+        file.admin.enabled &= !self.no_admin;
         file.pnp.enabled &= !self.no_pnp;
         file.http.enabled &= !self.no_http && self.url.is_none();
         file.tftp.enabled &= !self.no_tftp && self.url.is_none();

@@ -1,5 +1,6 @@
 //! The program. Reads words and settings, calls the crate that does the work, prints what came of it.
 
+mod admin;
 mod args;
 mod new;
 mod plugin;
@@ -104,6 +105,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let version = provost_host::probe(&library)?;
             writeln!(out, "{version}")?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Devices(words) => {
+            let settings = settings(&cli.settings)?;
+            admin::devices(&settings, &words, &mut out)
+        }
+        Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
+        Command::Swap { mac, to, server } => admin::swap(&settings(&cli.settings)?, &server, mac, to, &mut out),
+        Command::History { mac, json, server } => {
+            admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
         Command::Schema { of } => {
             let schema = match of {

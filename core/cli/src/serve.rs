@@ -1,12 +1,18 @@
 //! `provost serve`: the server, with the signals and systemd around it.
 
-use std::process::ExitCode;
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
+use provost_admin::{Admin, Keys};
 use provost_host::Limits;
 use provost_server::{
+    limits::tcp_owner,
     reload::first,
-    run::{Start, run},
+    run::{BoxFuture, Inside, Start, run},
     settings::SettingsFile,
 };
 use tokio::{
@@ -14,7 +20,10 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use crate::args::{ServeArgs, SettingsArgs};
+use crate::{
+    admin::KEY,
+    args::{ServeArgs, SettingsArgs},
+};
 
 pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<ExitCode> {
     let overlay = {
@@ -45,13 +54,36 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
             // Without systemd there is no socket to tell, and nothing to do.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(summary)]);
         });
-        run(Start { world, findings, prober: Some(prober), limits, reload, stop, overlay: Box::new(overlay), ready })
+        let (prober, overlay, beside) = (Some(prober), Box::new(overlay) as _, Some(Box::new(admin) as _));
+        run(Start { world, findings, prober, limits, reload, stop, overlay, beside, ready })
             .await
             .map_err(anyhow::Error::from)
     });
     // A plugin that hangs must not keep the program from ending.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Opens the door for people.
+fn admin(inside: Inside) -> Result<(String, BoxFuture), String> {
+    let socket = SocketAddr::new(inside.settings.admin.address, inside.settings.admin.port);
+    let listener = TcpListener::bind(socket).map_err(|error| {
+        let owner = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!(" {} Stop that, or set admin.port to another", tcp_owner(socket.port()))
+            }
+            _ => String::new(),
+        };
+        format!("cannot listen on {socket}: {error}.{owner}")
+    })?;
+    let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
+    let admin = Admin { desk: inside.desk, keys: Arc::new(keys), store: inside.store, counters: inside.counters };
+    let serving = async move {
+        if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
+            tracing::error!(%error, "the door for people closed");
+        }
+    };
+    Ok((format!("people {socket}"), Box::pin(serving)))
 }
 
 fn signals(stop: watch::Sender<bool>, reload: mpsc::Sender<()>) -> Result<()> {

@@ -73,6 +73,34 @@ pub(crate) fn read<T: Default + Send + Sync>(
     (sources, found.problems.into_iter().chain(unreadable).collect())
 }
 
+/// What these files would be with some of them written anew (none: deleted). The disk is not asked.
+pub(crate) fn edited<T: Default>(
+    before: &Sources<T>,
+    kind: &Kind<T>,
+    edits: &BTreeMap<PathBuf, Option<Vec<u8>>>,
+) -> Sources<T> {
+    let mut sources = before.clone();
+    for (path, content) in edits {
+        match content {
+            Some(bytes) => {
+                let source = source(path, kind, bytes, SystemTime::now(), before.get(path));
+                sources.insert(path.clone(), source);
+            }
+            None => drop(sources.remove(path)),
+        }
+    }
+    sources
+}
+
+/// Whether this is what was last seen of a file.
+pub(crate) fn is_seen<T>(sources: &Sources<T>, path: &Path, content: Option<&[u8]>) -> bool {
+    match (sources.get(path), content) {
+        (Some(source), Some(bytes)) => source.digest == <[u8; 32]>::from(Sha256::digest(bytes)),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 /// The same for a directory that need not be there. One that was there and is gone keeps its files, as one that cannot be read.
 pub(crate) fn read_optional<T: Default + Send + Sync>(
     root: &Path,

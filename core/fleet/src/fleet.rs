@@ -1,7 +1,11 @@
 //! An immutable snapshot of what phones should be: all profile files at one moment. A reload makes a new one and swaps it in; a
 //! request in flight finishes on the one it started with.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use provost_plugin::MacAddr;
 
@@ -35,7 +39,21 @@ impl Fleet {
     /// Files that did not change since `previous` are not parsed again. A file with an error keeps the version that `previous` had in
     /// service, or is left out if there is none; all others load. The problems of a file come back at each reading until it is mended.
     pub fn read(root: &Path, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
-        let (sources, mut problems) = files::read(root, &PROFILES, previous.map(|fleet| &fleet.sources));
+        let (sources, problems) = files::read(root, &PROFILES, previous.map(|fleet| &fleet.sources));
+        Fleet::of(sources, problems, previous)
+    }
+
+    /// This fleet as it would be with these files written (none: deleted). Nothing is written.
+    pub fn edited(&self, edits: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> (Fleet, Vec<Problem>) {
+        Fleet::of(files::edited(&self.sources, &PROFILES, edits), Vec::new(), Some(self))
+    }
+
+    /// Whether this content of a file (none: no such file) is what was last seen of it.
+    pub fn has_seen(&self, path: &Path, content: Option<&[u8]>) -> bool {
+        files::is_seen(&self.sources, path, content)
+    }
+
+    fn of(sources: Sources<Document>, mut problems: Vec<Problem>, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());
         }

@@ -1,7 +1,7 @@
 //! What we know of phones: profiles and devices read from files, resolved layer by layer, and the phones that were seen.
 //!
 //! What a phone *should* be is a [`Fleet`], an immutable snapshot of the profile files, with the lists and firmware that profiles name
-//! in [`Phonebooks`] and [`Images`]. What phones *were seen doing* is the [`Registry`]. The two never mix: nothing is learnt into the files, and nothing that was seen changes a configuration.
+//! in [`Phonebooks`] and [`Images`]. What phones *were seen doing* is the [`Registry`], which a [`Store`] keeps on disk. The two never mix: nothing is learnt into the files, and nothing that was seen changes a configuration.
 
 mod books;
 mod check;
@@ -18,6 +18,7 @@ mod registry;
 mod resolve;
 mod shape;
 mod shared;
+mod store;
 mod yaml;
 mod zone;
 
@@ -27,7 +28,8 @@ pub use fleet::Fleet;
 pub use images::{Image, Images, MANIFEST, schema as firmware_schema};
 pub use origin::{LayerRef, Origin, Origins};
 pub use problem::{Problem, Severity};
-pub use registry::{Counts, Event, Happening, Record, Registry, Sighting, State};
+pub use registry::{Counts, Event, Happening, Record, Registry, Sighting, State, Taken};
 pub use resolve::{Asker, Place, ResolveError, Resolved};
 pub use shape::schema;
+pub use store::{Opened, Store, StoreError};
 pub use zone::zone;

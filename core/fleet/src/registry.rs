@@ -1,21 +1,26 @@
 //! What phones were seen doing: who announced itself, what it was told, what it fetched. In memory and bounded, for whatever floods
-//! the network must not fill it. Knows no files: whether a phone is known is for the caller to say.
+//! the network must not fill it. Knows no files: whether a phone is known is for the caller to say. What changed is remembered until
+//! somebody ([`crate::Store`]) asks for it, once for each phone however often it changed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::IpAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc::SyncSender,
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use provost_plugin::{MacAddr, model::Identity};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Events kept of each phone: some boots' worth.
 const EVENTS: usize = 32;
+/// Files of which the last fetch is kept, whatever came after it.
+const FILES: usize = 16;
 /// Characters kept of any text that came from the network.
 const TEXT: usize = 128;
 
@@ -29,10 +34,12 @@ pub struct Sighting {
     pub announced: bool,
     pub address: Option<IpAddr>,
     pub interface: Option<String>,
+    /// Our address that it spoke to, or that it is answered from.
+    pub local: Option<IpAddr>,
     pub at: SystemTime,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// No profile file knows it: it is shown, and given nothing.
@@ -40,16 +47,25 @@ pub enum State {
     Known,
 }
 
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Known => "known",
+        }
+    }
+}
+
 /// Something that happened to a phone. Holds no secrets: a URL or file name that carries a token is for the caller to shorten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(with = "milliseconds")]
     pub at: SystemTime,
     #[serde(flatten)]
     pub what: Happening,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "what")]
 pub enum Happening {
     /// It was told where to fetch.
@@ -64,10 +80,16 @@ pub enum Happening {
     },
     /// A file was asked for. `outcome` is the desk's word: found, unknown, refused, failed.
     Fetched {
-        door: &'static str,
+        door: Cow<'static, str>,
         file: String,
-        outcome: &'static str,
+        outcome: Cow<'static, str>,
         bytes: u64,
+        /// Of what was sent: the strong ETag of a rendered file, empty for others.
+        #[serde(default)]
+        digest: String,
+        /// How long the desk took.
+        #[serde(default)]
+        micros: u64,
     },
     /// It was given nothing.
     Refused {
@@ -76,25 +98,45 @@ pub enum Happening {
 }
 
 /// All that is kept of one phone.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub mac: MacAddr,
     pub state: State,
+    /// Somebody decided that this stranger is not to be shown among those that wait.
+    #[serde(default)]
+    pub ignored: bool,
     /// The newest that it told of each thing.
     pub identity: Identity,
-    pub door: &'static str,
+    pub door: Cow<'static, str>,
     pub address: Option<IpAddr>,
     pub interface: Option<String>,
-    #[serde(serialize_with = "milliseconds")]
+    /// Our address that it last spoke to: part of the URLs in its files.
+    #[serde(default)]
+    pub local: Option<IpAddr>,
+    #[serde(with = "milliseconds")]
     pub first_seen: SystemTime,
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(with = "milliseconds")]
     pub last_seen: SystemTime,
     pub sightings: u64,
     /// When what it runs, or what it runs on, was first told as it is now: its files may differ from that moment on.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(with = "milliseconds")]
     pub software_since: SystemTime,
     /// Oldest first.
     pub events: VecDeque<Event>,
+    /// The last fetch of each file, by the name that was asked for.
+    #[serde(default)]
+    pub files: BTreeMap<String, Taken>,
+}
+
+/// How a file was last fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    #[serde(with = "milliseconds")]
+    pub at: SystemTime,
+    pub door: Cow<'static, str>,
+    pub outcome: Cow<'static, str>,
+    pub bytes: u64,
+    pub digest: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -108,9 +150,18 @@ pub struct Counts {
 }
 
 /// Milliseconds since 1970, as browsers and dashboards take them.
-fn milliseconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    serializer.serialize_u64(since.as_millis() as u64)
+mod milliseconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer, SystemTime};
+
+    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        serializer.serialize_u64(since.as_millis() as u64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let since = Duration::from_millis(u64::deserialize(deserializer)?);
+        SystemTime::UNIX_EPOCH.checked_add(since).ok_or_else(|| serde::de::Error::custom("a time that no clock shows"))
+    }
 }
 
 /// The phones that were seen, most lately seen kept longest, pending ones forgotten before known ones.
@@ -125,6 +176,8 @@ pub struct Registry {
     capacity: usize,
     sightings: AtomicU64,
     forgotten: AtomicU64,
+    /// Rung when something changed, for whoever keeps it.
+    changed: OnceLock<SyncSender<()>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +193,8 @@ struct Shard {
     /// which costs less than keeping a list in order at every sighting.
     order: [VecDeque<(MacAddr, u64)>; 2],
     stamp: u64,
+    /// Phones that changed, or were forgotten, since somebody last asked.
+    changed: HashSet<MacAddr>,
 }
 
 #[derive(Debug)]
@@ -165,6 +220,77 @@ impl Registry {
             capacity,
             sightings: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
+            changed: OnceLock::new(),
+        }
+    }
+
+    /// Whom to ring from now on when something changes. Only the first who asks is rung.
+    pub(crate) fn ring(&self, bell: SyncSender<()>) -> bool {
+        self.changed.set(bell).is_ok()
+    }
+
+    /// What changed since this was last asked: each phone as it is now, or none where it was forgotten.
+    pub(crate) fn take_changes(&self) -> Vec<(MacAddr, Option<Record>)> {
+        let of_shard = |shard: &Mutex<Shard>| {
+            let mut shard = lock(shard);
+            let changed = std::mem::take(&mut shard.changed);
+            let now = |mac: MacAddr| (mac, shard.phones.get(&mac).map(|kept| kept.record.clone()));
+            changed.into_iter().map(now).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of_shard).collect()
+    }
+
+    /// Takes in what was kept of a phone before the start. What was seen since counts more.
+    pub fn restore(&self, record: Record) {
+        let (mac, state, address) = (record.mac, record.state, record.address);
+        {
+            let mut shard = self.shard(mac);
+            if shard.phones.contains_key(&mac) || shard.phones.len() >= self.per_shard {
+                return;
+            }
+            shard.stamp += 1;
+            let stamp = shard.stamp;
+            shard.phones.insert(mac, Kept { record, stamp });
+            shard.order[state as usize].push_back((mac, stamp));
+        }
+        // Where it was last is a guess by now, which the next word from there corrects.
+        if let Some(address) = address.filter(|_| state == State::Known) {
+            lock(&self.addresses).entry(address.to_canonical()).or_insert(Occupant { mac, announced: false });
+        }
+    }
+
+    /// Whether a stranger is shown among those that wait. False where no such phone was seen.
+    pub fn ignore(&self, mac: MacAddr, ignored: bool) -> bool {
+        let mut shard = self.shard(mac);
+        let Some(kept) = shard.phones.get_mut(&mac) else { return false };
+        kept.record.ignored = ignored;
+        shard.changed.insert(mac);
+        drop(shard);
+        self.tell();
+        true
+    }
+
+    /// Forgets a phone, until it is seen again. False where there is none.
+    pub fn forget(&self, mac: MacAddr) -> bool {
+        let mut shard = self.shard(mac);
+        let Some(kept) = shard.phones.remove(&mac) else { return false };
+        shard.changed.insert(mac);
+        drop(shard);
+        let mut addresses = lock(&self.addresses);
+        if let Some(address) = kept.record.address.map(|address| address.to_canonical())
+            && addresses.get(&address).is_some_and(|occupant| occupant.mac == mac)
+        {
+            addresses.remove(&address);
+        }
+        drop(addresses);
+        self.tell();
+        true
+    }
+
+    fn tell(&self) {
+        if let Some(bell) = self.changed.get() {
+            // Full: it has been rung and not answered yet.
+            let _ = bell.try_send(());
         }
     }
 
@@ -184,6 +310,7 @@ impl Registry {
             while shard.phones.len() > self.per_shard {
                 let Some(record) = shard.forget_one() else { break };
                 self.forgotten.fetch_add(1, Ordering::Relaxed);
+                shard.changed.insert(record.mac);
                 gone.extend(record.address.map(|address| (address, record.mac)));
             }
         }
@@ -207,6 +334,8 @@ impl Registry {
                 addresses.remove(&address.to_canonical());
             }
         }
+        drop(addresses);
+        self.tell();
         true
     }
 
@@ -219,13 +348,18 @@ impl Registry {
             | Happening::Fetched { file: text, .. } => shorten(text),
             Happening::NotifyAnswered { .. } => {}
         }
-        if let Some(kept) = self.shard(mac).phones.get_mut(&mac) {
+        {
+            let mut shard = self.shard(mac);
+            let Some(kept) = shard.phones.get_mut(&mac) else { return };
+            kept.record.note(&event);
             let events = &mut kept.record.events;
-            if events.len() == EVENTS {
+            while events.len() >= EVENTS {
                 events.pop_front();
             }
             events.push_back(event);
+            shard.changed.insert(mac);
         }
+        self.tell();
     }
 
     pub fn by_mac(&self, mac: MacAddr) -> Option<Record> {
@@ -253,8 +387,10 @@ impl Registry {
             changed.sort_by_key(|(_, stamp, _)| *stamp);
             for (mac, stamp, state) in changed {
                 shard.order[state as usize].push_back((mac, stamp));
+                shard.changed.insert(mac);
             }
         }
+        self.tell();
     }
 
     pub fn counts(&self) -> Counts {
@@ -272,6 +408,13 @@ impl Registry {
             }
         }
         counts
+    }
+
+    /// Shows every record, in no order. Quick work only: phones of the same shard wait meanwhile.
+    pub fn visit(&self, mut see: impl FnMut(&Record)) {
+        for shard in &self.shards {
+            lock(shard).phones.values().for_each(|kept| see(&kept.record));
+        }
     }
 
     /// Everything that is kept, by MAC.
@@ -297,32 +440,37 @@ impl Shard {
     fn observe(&mut self, mac: MacAddr, sighting: Sighting, state: State) -> Option<IpAddr> {
         self.stamp += 1;
         let stamp = self.stamp;
-        let Sighting { mut identity, door, announced, address, mut interface, at } = sighting;
+        let Sighting { mut identity, door, announced, address, mut interface, local, at } = sighting;
         let Identity { vendor, model, firmware, hardware, user_agent, .. } = &mut identity;
         [vendor, model, firmware, hardware, user_agent, &mut interface].into_iter().flatten().for_each(shorten);
         let kept = self.phones.entry(mac).or_insert_with(|| Kept {
             record: Record {
                 mac,
                 state,
+                ignored: false,
                 identity: Identity::default(),
-                door,
+                door: door.into(),
                 address: None,
                 interface: None,
+                local,
                 first_seen: at,
                 last_seen: at,
                 sightings: 0,
                 software_since: at,
                 events: VecDeque::new(),
+                files: BTreeMap::new(),
             },
             stamp,
         });
         kept.stamp = stamp;
+        self.changed.insert(mac);
         let record = &mut kept.record;
         let before = record.address;
         record.state = state;
-        record.door = door;
+        record.door = door.into();
         record.last_seen = at;
         record.sightings += 1;
+        record.local = local.or(record.local);
         // A relay or a second phone's path in a GET would move the phone; only its own word does.
         if announced || record.address.is_none() {
             record.address = address.or(record.address);
@@ -369,6 +517,18 @@ impl Shard {
     }
 }
 
+impl Record {
+    fn note(&mut self, event: &Event) {
+        let Happening::Fetched { door, file, outcome, bytes, digest, .. } = &event.what else { return };
+        let (door, outcome, digest) = (door.clone(), outcome.clone(), digest.clone());
+        self.files.insert(file.clone(), Taken { at: event.at, door, outcome, bytes: *bytes, digest });
+        if self.files.len() > FILES {
+            let oldest = self.files.iter().min_by_key(|(_, taken)| taken.at).map(|(file, _)| file.clone());
+            oldest.map(|file| self.files.remove(&file));
+        }
+    }
+}
+
 fn counts_still(phones: &HashMap<MacAddr, Kept>, mac: MacAddr, stamp: u64, state: State) -> bool {
     phones.get(&mac).is_some_and(|kept| kept.stamp == stamp && kept.record.state == state)
 }
@@ -406,6 +566,7 @@ mod tests {
             announced: true,
             address: Some(address.parse().unwrap()),
             interface: Some("eth0".into()),
+            local: None,
             at: at(seconds),
         }
     }
@@ -504,14 +665,21 @@ mod tests {
         for code in 200..300 {
             registry.record(mac(1), Event { at: at(u64::from(code)), what: Happening::NotifyAnswered { code } });
         }
-        let fetched =
-            Happening::Fetched { door: "http", file: "000413000001.cfg".into(), outcome: "found", bytes: 4096 };
+        let fetched = Happening::Fetched {
+            door: "http".into(),
+            file: "000413000001.cfg".into(),
+            outcome: "found".into(),
+            bytes: 4096,
+            digest: "d1".into(),
+            micros: 250,
+        };
         registry.record(mac(1), Event { at: at(300), what: fetched });
         let shown = serde_json::to_value(registry.snapshot()).unwrap();
         assert_eq!(shown[0]["events"].as_array().unwrap().len(), EVENTS);
         assert_eq!(shown[0]["events"][0]["code"], 269);
         let last = serde_json::json!({
-            "at": 300_000, "what": "fetched", "door": "http", "file": "000413000001.cfg", "outcome": "found", "bytes": 4096
+            "at": 300_000, "what": "fetched", "door": "http", "file": "000413000001.cfg", "outcome": "found", "bytes": 4096,
+            "digest": "d1", "micros": 250
         });
         assert_eq!(shown[0]["events"][EVENTS - 1], last);
     }

@@ -472,7 +472,7 @@ pub(crate) fn sample(spec: &Spec, family: Option<&str>, which: usize) -> Value {
         "expansion": [{ "keys": [key(1)] }],
         "time": {
             "zone": word("time.zone", ["Europe/Berlin", "America/New_York"]),
-            "ntp": of(json!(["ntp.example.net"]), json!(["ntp.example.org"])),
+            "ntp": of(json!(["ntp.example.net", "192.0.2.1"]), json!(["ntp.example.org", "192.0.2.2"])),
             "hours": of(json!("24h"), json!("12h")),
             "date": of(json!("dmy"), json!("mdy")),
         },
@@ -488,7 +488,7 @@ pub(crate) fn sample(spec: &Spec, family: Option<&str>, which: usize) -> Value {
             "cdp": of(json!(true), json!(false)),
         },
         "qos": { "sip_dscp": of(json!(26), json!(24)), "rtp_dscp": of(json!(46), json!(44)) },
-        "network": { "hostname": of(json!("desk1"), json!("desk2")), "dns": of(json!(["192.0.2.53"]), json!(["192.0.2.54"])) },
+        "network": { "hostname": of(json!("desk1"), json!("desk2")), "dns": of(json!(["192.0.2.53", "192.0.2.63"]), json!(["192.0.2.54", "192.0.2.64"])) },
         "access": {
             "admin": credentials("admin"),
             "user": credentials("user"),

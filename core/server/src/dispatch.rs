@@ -5,16 +5,14 @@
 
 use std::{
     net::{IpAddr, SocketAddrV4},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use provost_fleet::{Event, Happening, Registry, Sighting, State};
 use provost_plugin::{MacAddr, model::Identity};
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     pnp::exchange::{Announcement, Announcer, Heard, Outcome},
@@ -26,16 +24,19 @@ use crate::{
 pub struct Dispatch {
     world: ArcSwap<World>,
     /// How often the world was replaced.
-    replaced: AtomicU64,
-    pub registry: Registry,
+    replaced: watch::Sender<u64>,
+    pub registry: Arc<Registry>,
+    /// One edit at a time.
+    pub(crate) editing: Mutex<()>,
 }
 
 impl Dispatch {
     pub fn new(world: World) -> Arc<Dispatch> {
         Arc::new(Dispatch {
             world: ArcSwap::from_pointee(world),
-            replaced: AtomicU64::new(0),
-            registry: Registry::default(),
+            replaced: watch::Sender::new(0),
+            registry: Arc::default(),
+            editing: Mutex::default(),
         })
     }
 
@@ -46,11 +47,21 @@ impl Dispatch {
 
     /// Puts another world into service. Requests under way finish in the old one.
     pub fn replace(&self, world: World) {
-        let world = Arc::new(world);
-        self.world.store(Arc::clone(&world));
+        self.world.store(Arc::new(world));
         // A device that was written into a profile is pending no more, and the other way round.
+        self.judge();
+        self.replaced.send_modify(|times| *times += 1);
+    }
+
+    /// Rings whenever the world was replaced.
+    pub fn replacements(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
+    }
+
+    /// Decides anew which of the phones that were seen are known.
+    pub(crate) fn judge(&self) {
+        let world = self.world();
         self.registry.judge(|mac| world.fleet.device(mac).is_some());
-        self.replaced.fetch_add(1, Ordering::Release);
     }
 
     async fn decide(&self, request: &ConfigRequest) -> Decided {
@@ -64,7 +75,7 @@ impl Dispatch {
             }
             Err(NotLocated::Pending(mac, reason)) => {
                 let identity = Identity { mac: Some(mac), ..peer.identity };
-                self.observe(&world, identity, request.door, request.peer.ip(), None);
+                self.observe(&world, identity, request.door, request.peer.ip(), None, request.local.ip());
                 // The asker hears the same as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
                 let fetched = Fetched::Unknown { reason: "there is no such file".into() };
                 return nobodys(fetched, Some(mac), Some(reason));
@@ -85,7 +96,7 @@ impl Dispatch {
                 hardware: phone.hardware.clone(),
                 ..peer.identity
             };
-            self.observe(&world, identity, request.door, request.peer.ip(), None);
+            self.observe(&world, identity, request.door, request.peer.ip(), None, request.local.ip());
         }
         let mut modified = world.modified(&located.plugin);
         // What a policy comes to changes with what the phone runs.
@@ -131,7 +142,15 @@ impl Dispatch {
         }
     }
 
-    fn observe(&self, world: &World, identity: Identity, door: Door, address: IpAddr, interface: Option<String>) {
+    fn observe(
+        &self,
+        world: &World,
+        identity: Identity,
+        door: Door,
+        address: IpAddr,
+        interface: Option<String>,
+        local: IpAddr,
+    ) {
         let known = identity.mac.is_some_and(|mac| world.fleet.device(mac).is_some());
         let sighting = Sighting {
             identity,
@@ -139,6 +158,7 @@ impl Dispatch {
             announced: door == Door::Pnp,
             address: Some(address),
             interface,
+            local: Some(local),
             at: SystemTime::now(),
         };
         self.registry.observe(sighting, if known { State::Known } else { State::Pending });
@@ -187,12 +207,12 @@ impl Desk for Dispatch {
     async fn fetch(&self, request: ConfigRequest) -> Fetched {
         let began = Instant::now();
         let Decided { fetched, device, vendor, reason } = self.decide(&request).await;
-        let (outcome, bytes) = match &fetched {
-            Fetched::Found(file) => ("rendered", file.body.len() as u64),
-            Fetched::Asset(asset) => ("asset", asset.len),
-            Fetched::Unknown { .. } => ("unknown", 0),
-            Fetched::Refused { .. } => ("refused", 0),
-            Fetched::Failed { .. } => ("failed", 0),
+        let (outcome, bytes, digest) = match &fetched {
+            Fetched::Found(file) => ("rendered", file.body.len() as u64, file.etag.clone()),
+            Fetched::Asset(asset) => ("asset", asset.len, String::new()),
+            Fetched::Unknown { .. } => ("unknown", 0, String::new()),
+            Fetched::Refused { .. } => ("refused", 0, String::new()),
+            Fetched::Failed { .. } => ("failed", 0, String::new()),
         };
         // What was served as an asset needs no reason why no plugin had it.
         let reason = reason.filter(|_| bytes == 0 && outcome != "asset");
@@ -204,7 +224,8 @@ impl Desk for Dispatch {
         } else {
             tracing::info!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
         }
-        self.record(device, Happening::Fetched { door, file: file.to_owned(), outcome, bytes });
+        let (door, outcome) = (door.into(), outcome.into());
+        self.record(device, Happening::Fetched { door, file: file.to_owned(), outcome, bytes, digest, micros });
         fetched
     }
 }
@@ -224,6 +245,7 @@ impl Announcer for Dispatch {
             Door::Pnp,
             IpAddr::V4(*heard.from.ip()),
             Some(heard.interface.clone()),
+            IpAddr::V4(heard.local),
         );
         let planned = match world.plan(&peer) {
             Ok(Plan::Forward { url }) => Ok((url, None)),
@@ -275,7 +297,7 @@ impl Announcer for Dispatch {
     }
 
     fn epoch(&self) -> u64 {
-        self.replaced.load(Ordering::Acquire)
+        *self.replaced.borrow()
     }
 
     fn outcome(&self, mac: Option<MacAddr>, to: SocketAddrV4, url: &str, outcome: Outcome) {

@@ -179,7 +179,7 @@ pub fn path(world: &World, path: &str, from: &From) -> Explanation {
     explanation
 }
 
-fn why(choice: &Choice) -> String {
+pub fn why(choice: &Choice) -> String {
     if choice.stated {
         format!("the device states its vendor ({})", choice.evidence)
     } else {

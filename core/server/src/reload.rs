@@ -322,8 +322,8 @@ impl Reload {
                     let message = "ports, addresses and limits of the doors change only with a restart";
                     findings.push(finding(Severity::Warning, 0, 0, message.to_owned()));
                 }
-                let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone());
-                (Settings { pnp: doors.0, http: doors.1, tftp: doors.2, ..settings }, findings)
+                let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone(), current.admin.clone());
+                (Settings { pnp: doors.0, http: doors.1, tftp: doors.2, admin: doors.3, ..settings }, findings)
             }
             Err(error) => {
                 let refused =

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use provost_fleet::{Opened, Store};
 use provost_host::{Limits, Prober};
 use tokio::sync::{mpsc, watch};
 
@@ -42,9 +43,26 @@ pub struct Start {
     pub stop: watch::Receiver<bool>,
     /// Lays the command line over the settings file, at each new reading of it.
     pub overlay: Overlay,
+    /// Opens the people's door, which is not ours.
+    pub beside: Option<Beside>,
     /// Called once everything that can serve does.
     pub ready: Box<dyn FnOnce(&str) + Send>,
 }
+
+/// What a door beside ours works with.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    pub settings: Arc<Settings>,
+    pub desk: Arc<Dispatch>,
+    /// None where the registry cannot be kept.
+    pub store: Option<Arc<Store>>,
+    pub counters: Arc<Counters>,
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Opens a door: its name, and what serves there until told to stop; or why it cannot be opened.
+pub type Beside = Box<dyn FnOnce(Inside) -> Result<(String, BoxFuture), String> + Send>;
+pub type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl std::fmt::Debug for Start {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,6 +92,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     }
     let settings = Arc::clone(&world.settings);
     let dispatch = Dispatch::new(world);
+    let store = open_store(&settings, &dispatch);
     for finding in &start.findings {
         match finding.severity {
             crate::world::Severity::Error => {
@@ -103,6 +122,16 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     if doors.is_empty() {
         return Err(RunError::NoDoor);
     }
+    if let Some(open) = start.beside.filter(|_| settings.admin.enabled) {
+        let (settings, desk, stop) = (Arc::clone(&settings), Arc::clone(&dispatch), stop.clone());
+        match open(Inside { settings, desk, store: store.clone(), counters: Arc::clone(&counters), stop }) {
+            Ok((name, serving)) => {
+                doors.push(name);
+                tasks.spawn(serving);
+            }
+            Err(why) => tracing::error!("no door for people: {why}. Phones are served as ever"),
+        }
+    }
 
     let reload = Reload {
         dispatch: Arc::clone(&dispatch),
@@ -130,7 +159,34 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     tracing::info!("stopping");
     // Each door ends its transfers within its own limit; nobody waits longer than this for all of them.
     let _ = tokio::time::timeout(Duration::from_secs(8), async { while tasks.join_next().await.is_some() {} }).await;
+    // Writes what is not written yet.
+    drop(store);
     Ok(())
+}
+
+/// What phones were seen doing before the start, and from now on. Phones are served without it, too.
+fn open_store(settings: &Settings, dispatch: &Dispatch) -> Option<Arc<Store>> {
+    let path = settings.state.join("registry.db");
+    match Store::open(&path, &dispatch.registry) {
+        Ok((store, opened)) => {
+            match opened {
+                Opened::Read(phones) => tracing::info!(file = %path.display(), phones, "the registry is kept"),
+                Opened::Aside { why, to } => tracing::error!(
+                    "cannot use the registry {}: {why}. It is kept as {}, and a new one is begun; phones are served as ever",
+                    path.display(),
+                    to.display()
+                ),
+            }
+            dispatch.judge();
+            Some(Arc::new(store))
+        }
+        Err(error) => {
+            tracing::error!(
+                "{error}. Phones are served as ever; what they are seen doing will be forgotten at the next start"
+            );
+            None
+        }
+    }
 }
 
 #[expect(

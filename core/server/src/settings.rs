@@ -38,6 +38,7 @@ pub struct SettingsFile {
     pub pnp: PnpFile,
     pub http: HttpFile,
     pub tftp: TftpFile,
+    pub admin: AdminFile,
     /// This server's URL as phones reach it, where that is not the address that heard them.
     #[schemars(with = "Option<String>")]
     pub public_url: Option<String>,
@@ -136,6 +137,23 @@ impl Default for TftpFile {
     }
 }
 
+/// The people's door. Every request there needs a key.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminFile {
+    pub enabled: bool,
+    /// Only this machine, until told otherwise. What goes over the network is not encrypted.
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+impl Default for AdminFile {
+    fn default() -> AdminFile {
+        AdminFile { enabled: true, address: Ipv4Addr::LOCALHOST.into(), port: 8081 }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkFile {
@@ -191,6 +209,7 @@ pub struct Settings {
     pub pnp: PnpFile,
     pub http: HttpFile,
     pub tftp: TftpFile,
+    pub admin: AdminFile,
     pub public_url: Option<String>,
     /// Longest prefix first.
     pub networks: Vec<NetworkFile>,
@@ -316,6 +335,7 @@ impl SettingsFile {
             pnp: self.pnp,
             http: self.http,
             tftp: self.tftp,
+            admin: self.admin,
             public_url: self.public_url.map(slash),
             networks,
             forward: self.forward,

@@ -1,0 +1,687 @@
+//! Phones: those of the inventory and those that were seen, in one list.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+};
+use provost_fleet::Record;
+use provost_plugin::{MacAddr, model::Identity};
+use provost_server::{
+    edit::{self, Edit},
+    explain,
+    progress::{self, FileState, Progress},
+    world::{self, World},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Body, Mac, Query, Yaml, aside,
+    write::{Assignment, renamed},
+};
+use crate::{Admin, problem::Problem};
+
+const MOST: usize = 1000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Filter {
+    /// Part of a MAC, name, vendor, model, firmware, profile or address
+    q: String,
+    /// Only phones of this standing
+    #[param(inline)]
+    state: Option<Shown>,
+    /// Only phones that have come so far
+    #[param(inline)]
+    progress: Option<Stage>,
+    /// Only phones of this vendor
+    vendor: Option<String>,
+    #[param(inline)]
+    sort: Sort,
+    /// The first so many are left out
+    #[param(maximum = 1_000_000)]
+    offset: usize,
+    /// At most so many are returned
+    #[param(minimum = 1, maximum = 1000)]
+    limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter { q: String::new(), state: None, progress: None, vendor: None, sort: Sort::Mac, offset: 0, limit: 100 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sort {
+    Mac,
+    /// The one that was seen last comes first.
+    LastSeen,
+    Label,
+}
+
+/// How a phone stands to the inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Shown {
+    /// It was seen, and no profile file has it.
+    Pending,
+    /// The same, and somebody wants to hear no more of it.
+    Ignored,
+    Enrolled,
+    /// In a profile file, switched off there.
+    Disabled,
+}
+
+/// How far a phone has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    NeverSeen,
+    NeverFetched,
+    Fetching,
+    InStep,
+    OutOfDate,
+    Stuck,
+    Gone,
+}
+
+impl From<Progress> for Stage {
+    fn from(progress: Progress) -> Stage {
+        match progress {
+            Progress::NeverSeen => Stage::NeverSeen,
+            Progress::NeverFetched => Stage::NeverFetched,
+            Progress::Fetching => Stage::Fetching,
+            Progress::InStep => Stage::InStep,
+            Progress::OutOfDate => Stage::OutOfDate,
+            Progress::Stuck => Stage::Stuck,
+            Progress::Gone => Stage::Gone,
+        }
+    }
+}
+
+/// A phone in the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Row {
+    mac: String,
+    state: Shown,
+    /// None for a phone that is not enrolled.
+    progress: Option<Stage>,
+    label: Option<String>,
+    profile: Option<String>,
+    vendor: Option<String>,
+    model: Option<String>,
+    firmware: Option<String>,
+    address: Option<String>,
+    interface: Option<String>,
+    /// Milliseconds since 1970.
+    first_seen: Option<u64>,
+    last_seen: Option<u64>,
+    /// Where it stands in the profiles: file and line.
+    place: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rows {
+    items: Vec<Row>,
+    /// How many there are in all that fit.
+    total: usize,
+}
+
+/// Everything about a phone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Details {
+    #[serde(flatten)]
+    row: Row,
+    /// What speaks for its vendor.
+    reason: Option<String>,
+    /// Why it is given nothing, or cannot be.
+    trouble: Option<String>,
+    files: Vec<File>,
+    /// What its profile asks for that it cannot do.
+    in_vain: Vec<String>,
+    /// What it was seen doing, the oldest first.
+    #[schema(value_type = Vec<Object>)]
+    events: Value,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct File {
+    name: String,
+    kind: &'static str,
+    /// Of what the phone would get now.
+    digest: Option<String>,
+    bytes: u64,
+    error: Option<String>,
+    /// How it was last fetched: at, door, outcome, bytes, digest.
+    #[schema(value_type = Option<Object>)]
+    taken: Option<Value>,
+    /// Whether what it took is what it would get now.
+    current: Option<bool>,
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// What is known of one phone, from both sides.
+struct Known<'a> {
+    mac: MacAddr,
+    world: &'a World,
+    record: Option<Record>,
+}
+
+impl Known<'_> {
+    fn identity(&self) -> Identity {
+        let observed = self.record.as_ref().map(|record| record.identity.clone()).unwrap_or_default();
+        match self.world.fleet.device(self.mac) {
+            Some(device) => device.identity(&observed),
+            None => observed,
+        }
+    }
+
+    fn state(&self) -> Shown {
+        match (self.world.fleet.device(self.mac), &self.record) {
+            (Some(device), _) if device.is_enabled() => Shown::Enrolled,
+            (Some(_), _) => Shown::Disabled,
+            (None, Some(record)) if record.ignored => Shown::Ignored,
+            (None, _) => Shown::Pending,
+        }
+    }
+
+    fn row(&self, progress: Option<Stage>) -> Row {
+        let (identity, record) = (self.identity(), self.record.as_ref());
+        let device = self.world.fleet.device(self.mac);
+        let chosen = self.world.shelf.choose(&identity, device.and_then(|device| device.stated_vendor()));
+        Row {
+            mac: self.mac.to_string(),
+            state: self.state(),
+            progress,
+            label: device.and_then(|device| device.label()).map(str::to_owned),
+            profile: device.and_then(|device| device.profile()).map(str::to_owned),
+            vendor: chosen.ok().map(|choice| choice.plugin.spec.vendor.clone()).or(identity.vendor),
+            model: identity.model,
+            firmware: identity.firmware,
+            address: record.and_then(|record| record.address).map(|address| address.to_string()),
+            interface: record.and_then(|record| record.interface.clone()),
+            first_seen: record.map(|record| milliseconds(record.first_seen)),
+            last_seen: record.map(|record| milliseconds(record.last_seen)),
+            place: device.map(|device| format!("{}:{}", device.file(), device.line())),
+        }
+    }
+
+    fn files(&self) -> Result<Vec<FileState>, String> {
+        progress::files(self.world, self.mac, self.record.as_ref()).map(|(_, files)| files)
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        (self.state() == Shown::Enrolled).then(|| {
+            let files = self.files().unwrap_or_default();
+            progress::progress(self.record.as_ref(), &files, SystemTime::now()).into()
+        })
+    }
+}
+
+/// What the list is sorted and searched by, without what takes work to find out.
+struct Brief {
+    mac: MacAddr,
+    last_seen: u64,
+    label: String,
+}
+
+fn briefs(admin: &Admin, world: &World, filter: &Filter) -> Vec<Brief> {
+    let wanted = filter.q.to_lowercase();
+    // Digits of a MAC are looked for however they are separated.
+    let digits: String = wanted.chars().filter(|character| !":-.".contains(*character)).collect();
+    let holds = |text: &str| text.to_lowercase().contains(&wanted);
+    let by_mac = |mac: MacAddr| {
+        !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) && mac.bare().contains(&digits)
+    };
+    let mut found: BTreeMap<MacAddr, Brief> = BTreeMap::new();
+    let mut consider = |mac: MacAddr, record: Option<&Record>| {
+        let device = world.fleet.device(mac);
+        let known = Known { mac, world, record: None };
+        let state = match (device, record) {
+            (None, Some(record)) if record.ignored => Shown::Ignored,
+            _ => known.state(),
+        };
+        if filter.state.is_some_and(|wanted| wanted != state) {
+            return;
+        }
+        let observed = record.map(|record| &record.identity);
+        let said = |part: fn(&Identity) -> &Option<String>| observed.and_then(|identity| part(identity).as_deref());
+        let stated = device.and_then(|device| device.stated_vendor());
+        if let Some(vendor) = &filter.vendor {
+            let is = |name: &str| provost_plugin::spec::path_name(name) == provost_plugin::spec::path_name(vendor);
+            let known = stated.or(said(|identity| &identity.vendor));
+            let by_oui = || {
+                let identity = Identity { mac: Some(mac), ..observed.cloned().unwrap_or_default() };
+                world.shelf.choose(&identity, stated).is_ok_and(|choice| is(&choice.plugin.id))
+            };
+            if !known.is_some_and(is) && !by_oui() {
+                return;
+            }
+        }
+        let label = device.and_then(|device| device.label()).unwrap_or_default();
+        let address = record.and_then(|record| record.address).map(|address| address.to_string());
+        let texts = [
+            Some(label),
+            stated,
+            device.and_then(|device| device.profile()),
+            device.and_then(|device| device.stated_model()),
+            said(|identity| &identity.vendor),
+            said(|identity| &identity.model),
+            said(|identity| &identity.firmware),
+            address.as_deref(),
+        ];
+        if wanted.is_empty() || by_mac(mac) || texts.into_iter().flatten().any(holds) {
+            let last_seen = record.map_or(0, |record| milliseconds(record.last_seen));
+            found.insert(mac, Brief { mac, last_seen, label: label.to_owned() });
+        }
+    };
+    for (mac, _) in world.fleet.devices() {
+        consider(mac, None);
+    }
+    admin.desk.registry.visit(|record| consider(record.mac, Some(record)));
+    let mut briefs: Vec<Brief> = found.into_values().collect();
+    match filter.sort {
+        Sort::Mac => {}
+        Sort::LastSeen => briefs.sort_by_key(|brief| std::cmp::Reverse(brief.last_seen)),
+        Sort::Label => briefs.sort_by(|a, b| (a.label.is_empty(), &a.label).cmp(&(b.label.is_empty(), &b.label))),
+    }
+    briefs
+}
+
+/// The phones of the inventory, and those that were seen
+#[utoipa::path(get, path = "/api/v1/devices", tag = "devices", params(Filter), responses(
+    (status = 200, body = Rows),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(State(admin): State<Admin>, Query(filter): Query<Filter>) -> Result<Json<Rows>, Problem> {
+    if filter.limit == 0 || filter.limit > MOST {
+        return Err(Problem::field("limit", format!("it is from 1 to {MOST}")));
+    }
+    aside(move || {
+        let world = admin.desk.world();
+        let briefs = briefs(&admin, &world, &filter);
+        let row = |brief: &Brief| {
+            let known = Known { mac: brief.mac, world: &world, record: admin.desk.registry.by_mac(brief.mac) };
+            let stage = known.stage();
+            (stage, known.row(stage))
+        };
+        // How far a phone has come takes rendering its files: only where it is asked for, or shown.
+        if let Some(wanted) = filter.progress {
+            let fitting: Vec<Row> =
+                briefs.iter().map(row).filter(|(stage, _)| *stage == Some(wanted)).map(|(_, row)| row).collect();
+            let total = fitting.len();
+            return Json(Rows { items: fitting.into_iter().skip(filter.offset).take(filter.limit).collect(), total });
+        }
+        let items = briefs.iter().skip(filter.offset).take(filter.limit).map(|brief| row(brief).1).collect();
+        Json(Rows { items, total: briefs.len() })
+    })
+    .await
+}
+
+/// One phone
+#[utoipa::path(get, path = "/api/v1/devices/{mac}", tag = "devices", params(("mac" = String, Path)), responses(
+    (status = 200, body = Details),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Json<Details>, Problem> {
+    aside(move || {
+        let world = admin.desk.world();
+        let known = Known { mac, world: &world, record: admin.desk.registry.by_mac(mac) };
+        if known.record.is_none() && world.fleet.device(mac).is_none() {
+            return Err(unknown(mac));
+        }
+        let events = known
+            .record
+            .as_ref()
+            .map_or(Value::Array(Vec::new()), |record| serde_json::to_value(&record.events).unwrap_or_default());
+        let row = |stage| known.row(stage);
+        if known.state() != Shown::Enrolled {
+            let peer = progress::peer(mac, known.record.as_ref());
+            let trouble = world.plan(&peer).err();
+            let reason = world.shelf.choose(&peer.identity, None).ok().map(|choice| explain::why(&choice));
+            let (files, in_vain) = (Vec::new(), Vec::new());
+            return Ok(Json(Details { row: row(None), reason, trouble, files, in_vain, events }));
+        }
+        let (files, reason, in_vain, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
+            Ok((offer, files)) => {
+                let in_vain = world::in_vain(&offer.choice.plugin, &offer.resolved);
+                let in_vain = in_vain.iter().map(|wish| format!("{}: {}", wish.field, wish.reason)).collect();
+                (files, Some(explain::why(&offer.choice)), in_vain, None)
+            }
+            Err(why) => (Vec::new(), None, Vec::new(), Some(why)),
+        };
+        let stage = progress::progress(known.record.as_ref(), &files, SystemTime::now()).into();
+        let trouble = trouble.or_else(|| world.troubles.get(&mac).map(|trouble| trouble.why.clone()));
+        let files = files.into_iter().map(File::from).collect::<Vec<File>>();
+        Ok(Json(Details { row: row(Some(stage)), reason, trouble, files, in_vain, events }))
+    })
+    .await?
+}
+
+impl From<FileState> for File {
+    fn from(state: FileState) -> File {
+        File {
+            current: state.is_current(),
+            taken: state.taken.as_ref().and_then(|taken| serde_json::to_value(taken).ok()),
+            kind: state.kind.as_str(),
+            name: state.name,
+            digest: state.digest,
+            bytes: state.bytes,
+            error: state.error,
+        }
+    }
+}
+
+fn unknown(mac: MacAddr) -> Problem {
+    Problem::not_found(format!("{mac} was never seen, and no profile file has it"))
+}
+
+/// The file in which a device stands.
+fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
+    let device = world.fleet.device(mac).ok_or_else(|| {
+        Problem::not_found(format!("{mac} is not in the inventory; approve it, or write it into profiles/"))
+    })?;
+    Ok((PathBuf::from(device.file()), device.line()))
+}
+
+/// The file of one device's own that this door writes.
+fn own_file(world: &World, mac: MacAddr) -> PathBuf {
+    world.settings.profiles.join("devices").join(format!("{}.yaml", mac.bare()))
+}
+
+fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
+    let path = path.display().to_string();
+    move |error| Problem::internal(format!("cannot read {path}: {error}"))
+}
+
+/// The version that the caller's change is of.
+fn precondition(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    if text(header::IF_NONE_MATCH) == Some("*") {
+        return Ok(None);
+    }
+    let version = text(header::IF_MATCH).map(|version| version.trim_matches('"').to_owned());
+    let why = "say which version the change is of: If-Match with the ETag of GET, or If-None-Match: * for a new file";
+    version.map(Some).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_REQUIRED, why))
+}
+
+/// The profile file in which a device stands, as it is written; passwords included
+#[utoipa::path(get, path = "/api/v1/devices/{mac}/source", tag = "devices", params(("mac" = String, Path)), responses(
+    (status = 200, body = String, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn source(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Yaml, Problem> {
+    aside(move || {
+        let (path, _) = file_of(&admin.desk.world(), mac)?;
+        let read = edit::read(&path).map_err(reading(&path))?;
+        let (text, version) = read.ok_or_else(|| Problem::not_found(format!("{} is gone", path.display())))?;
+        Ok(Yaml(text, version))
+    })
+    .await?
+}
+
+/// Write the profile file in which a device stands, or a new one of its own
+///
+/// The change is tried first; what would break any device is refused with the list, and nothing is written.
+#[utoipa::path(put, path = "/api/v1/devices/{mac}/source", tag = "devices",
+    params(("mac" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
+    request_body(content = String, content_type = "application/yaml"),
+    responses(
+    (status = 204, description = "Written, and in service", headers(("ETag" = String, description = "The version of the file"))),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 412, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = String, content_type = "text/plain"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 428, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn put_source(
+    State(admin): State<Admin>,
+    Mac(mac): Mac,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<(StatusCode, [(header::HeaderName, String); 1]), Problem> {
+    let content =
+        String::from_utf8(body.to_vec()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the file is not UTF-8"))?;
+    let of = precondition(&headers)?;
+    let world = admin.desk.world();
+    let path = file_of(&world, mac).map(|(path, _)| path).unwrap_or_else(|_| own_file(&world, mac));
+    let version = edit::version(content.as_bytes());
+    admin.desk.edit(vec![Edit { path, of, content: Some(content) }]).await?;
+    if admin.desk.world().fleet.device(mac).is_none() {
+        tracing::warn!(device = %mac, "the profile file written for it does not hold it");
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::ETAG, format!("\"{version}\""))]))
+}
+
+/// Delete the profile file in which a device stands
+///
+/// Only a file of this device alone; one that holds others too is changed with PUT.
+#[utoipa::path(delete, path = "/api/v1/devices/{mac}/source", tag = "devices",
+    params(("mac" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses(
+    (status = 204, description = "Deleted, and out of service"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 412, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 428, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn delete_source(
+    State(admin): State<Admin>,
+    Mac(mac): Mac,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let world = admin.desk.world();
+    let (path, _) = file_of(&world, mac)?;
+    let of = precondition(&headers)?;
+    if path != own_file(&world, mac) {
+        let why =
+            format!("{mac} stands in {}, which may hold more than this device; change it with PUT", path.display());
+        return Err(Problem::conflict(why));
+    }
+    admin.desk.edit(vec![Edit { path, of, content: None }]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Approved {
+    mac: String,
+    /// The file that was written.
+    file: String,
+    /// What came of the file for this phone: the files that it may fetch now.
+    files: Vec<String>,
+}
+
+/// Enrol a phone: one that waits, or one that is yet to come
+///
+/// Writes `profiles/devices/<mac>.yaml`. The answer comes when the phone would be served.
+#[utoipa::path(post, path = "/api/v1/devices/{mac}/approve", tag = "devices", params(("mac" = String, Path)),
+    request_body = Assignment, responses(
+    (status = 201, body = Approved),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+    (status = 415, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn approve(
+    State(admin): State<Admin>,
+    Mac(mac): Mac,
+    Body(assignment): Body<Assignment>,
+) -> Result<(StatusCode, Json<Approved>), Problem> {
+    let world = admin.desk.world();
+    if let Some(device) = world.fleet.device(mac) {
+        return Err(Problem::conflict(format!("{mac} is enrolled already ({}:{})", device.file(), device.line())));
+    }
+    if let Some(profile) = assignment.profile.as_deref()
+        && !world.fleet.profiles().any(|known| known == profile)
+    {
+        return Err(Problem::field("profile", format!("there is no profile \"{profile}\"")));
+    }
+    let path = own_file(&world, mac);
+    let file = path.display().to_string();
+    let content = Some(assignment.yaml(mac));
+    admin.desk.edit(vec![Edit { path, of: None, content }]).await?;
+    admin.desk.registry.ignore(mac, false);
+    let files = aside(move || {
+        let world = admin.desk.world();
+        let known = Known { mac, world: &world, record: admin.desk.registry.by_mac(mac) };
+        known.files().unwrap_or_default().into_iter().map(|file| file.name).collect()
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(Approved { mac: mac.to_string(), file, files })))
+}
+
+/// Hear no more of a phone that waits
+#[utoipa::path(put, path = "/api/v1/devices/{mac}/ignore", tag = "devices", params(("mac" = String, Path)), responses(
+    (status = 204, description = "It is ignored, also after a restart"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 500, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn ignore(State(admin): State<Admin>, Mac(mac): Mac) -> Result<StatusCode, Problem> {
+    set_ignored(admin, mac, true).await
+}
+
+/// Show a phone among those that wait again
+#[utoipa::path(delete, path = "/api/v1/devices/{mac}/ignore", tag = "devices", params(("mac" = String, Path)), responses(
+    (status = 204, description = "It waits again"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 500, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn unignore(State(admin): State<Admin>, Mac(mac): Mac) -> Result<StatusCode, Problem> {
+    set_ignored(admin, mac, false).await
+}
+
+async fn set_ignored(admin: Admin, mac: MacAddr, ignored: bool) -> Result<StatusCode, Problem> {
+    if let Some(device) = admin.desk.world().fleet.device(mac) {
+        let why =
+            format!("{mac} is enrolled ({}:{}); `enabled: false` there switches it off", device.file(), device.line());
+        return Err(Problem::conflict(why));
+    }
+    if !admin.desk.registry.ignore(mac, ignored) {
+        return Err(unknown(mac));
+    }
+    kept(admin).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Returns when what was said of phones is on disk.
+async fn kept(admin: Admin) -> Result<(), Problem> {
+    aside(move || match &admin.store {
+        Some(store) => store.flush().map_err(|error| Problem::internal(error.to_string())),
+        None => {
+            Err(Problem::internal("it holds until the restart only: the registry cannot be kept, the log says why"))
+        }
+    })
+    .await?
+}
+
+/// Forget what a phone was seen doing; its settings stay
+#[utoipa::path(delete, path = "/api/v1/devices/{mac}", tag = "devices", params(("mac" = String, Path)), responses(
+    (status = 204, description = "It is forgotten, until it is seen again"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 500, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn forget(State(admin): State<Admin>, Mac(mac): Mac) -> Result<StatusCode, Problem> {
+    if !admin.desk.registry.forget(mac) {
+        return Err(Problem::not_found(format!("{mac} was never seen")));
+    }
+    kept(admin).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Swap {
+    /// MAC of the phone that takes its place.
+    #[schema(value_type = String)]
+    to: MacAddr,
+}
+
+/// Put another phone into the place of this one, with everything that this one is
+///
+/// Changes the MAC where the device stands; comments and order of the file stay.
+#[utoipa::path(post, path = "/api/v1/devices/{mac}/swap", tag = "devices", params(("mac" = String, Path)), request_body = Swap, responses(
+    (status = 204, description = "The other phone is served in its place"),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 412, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+    (status = 415, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn swap(
+    State(admin): State<Admin>,
+    Mac(mac): Mac,
+    Body(swap): Body<Swap>,
+) -> Result<StatusCode, Problem> {
+    let world = admin.desk.world();
+    if let Some(device) = world.fleet.device(swap.to) {
+        let why = format!("{} is enrolled itself ({}:{})", swap.to, device.file(), device.line());
+        return Err(Problem::conflict(why));
+    }
+    let desk = Arc::clone(&admin.desk);
+    let edits = aside(move || {
+        let world = desk.world();
+        let (path, line) = file_of(&world, mac)?;
+        let read = edit::read(&path).map_err(reading(&path))?;
+        let (text, version) = read.ok_or_else(|| Problem::not_found(format!("{} is gone", path.display())))?;
+        let content = Some(renamed(&text, line, mac, swap.to)?);
+        let (own, others) = (own_file(&world, mac), own_file(&world, swap.to));
+        Ok::<_, Problem>(if path == own {
+            // A file that is named by its phone moves with it.
+            vec![Edit { path: others, of: None, content }, Edit { path, of: Some(version), content: None }]
+        } else {
+            vec![Edit { path, of: Some(version), content }]
+        })
+    })
+    .await??;
+    admin.desk.edit(edits).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

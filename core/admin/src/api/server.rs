@@ -1,0 +1,110 @@
+//! What is asked of the server itself.
+
+use axum::{Json, extract::State, http::header, response::IntoResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{Admin, metrics, problem::Problem};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Profiles {
+    /// Names that a device may give as its profile.
+    profiles: Vec<String>,
+    sites: Vec<String>,
+}
+
+/// The profiles and sites in service
+#[utoipa::path(get, path = "/api/v1/profiles", tag = "server", responses(
+    (status = 200, body = Profiles),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn profiles(State(admin): State<Admin>) -> Json<Profiles> {
+    let world = admin.desk.world();
+    let named = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+    Json(Profiles { profiles: named(&mut world.fleet.profiles()), sites: named(&mut world.fleet.sites()) })
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    devices: usize,
+    pending: usize,
+    /// Whether what phones are seen doing survives a restart.
+    registry_kept: bool,
+    plugins: Vec<Plugin>,
+    /// Devices whose files cannot be made, with the reason.
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Plugin {
+    vendor: String,
+    id: String,
+    models: usize,
+    evidence: &'static str,
+    library: bool,
+    from: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trouble {
+    mac: String,
+    why: String,
+    /// An older version of its settings serves it.
+    held: bool,
+}
+
+/// What is in service
+#[utoipa::path(get, path = "/api/v1/status", tag = "server", responses(
+    (status = 200, body = Status),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
+    let world = admin.desk.world();
+    let plugin = |plugin: &std::sync::Arc<provost_host::InService>| Plugin {
+        vendor: plugin.spec.vendor.clone(),
+        id: plugin.id.clone(),
+        models: plugin.spec.models.len(),
+        evidence: plugin.spec.evidence_level.as_str(),
+        library: plugin.is_library(),
+        from: plugin.origin.display().to_string(),
+    };
+    let trouble = |(mac, trouble): (&provost_plugin::MacAddr, &provost_server::world::Trouble)| Trouble {
+        mac: mac.to_string(),
+        why: trouble.why.clone(),
+        held: world.held.contains_key(mac),
+    };
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        devices: world.fleet.len(),
+        pending: admin.desk.registry.counts().pending,
+        registry_kept: admin.store.is_some(),
+        plugins: world.shelf.plugins().map(plugin).collect(),
+        troubles: world.troubles.iter().map(trouble).collect(),
+    })
+}
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether phones are served
+#[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn ready() -> &'static str {
+    // This door opens last: who can ask is served.
+    "ok\n"
+}
+
+/// Figures for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "server", responses(
+    (status = 200, body = String, content_type = "text/plain"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::page(&admin))
+}

@@ -1,0 +1,133 @@
+//! Asks a running server: for the command line, and for tests. Plain HTTP/1.1 to this machine, with the key that the server wrote.
+
+use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::problem::Problem;
+
+/// The longest that a question may take: an edit of a great fleet is tried on each device first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot read the key {path}: {error}. Is the server running, and may you read its state directory?")]
+    Key { path: String, error: io::Error },
+    #[error("cannot reach the server at {address}: {error}")]
+    Unreachable { address: SocketAddr, error: io::Error },
+    #[error("the server at {address} broke off: {error}")]
+    BrokeOff { address: SocketAddr, error: hyper::Error },
+    #[error("the server at {address} did not answer within {} s", PATIENCE.as_secs())]
+    Late { address: SocketAddr },
+    /// It answered with a problem.
+    #[error("{}", said(.0))]
+    Refused(Box<Problem>),
+    #[error("the answer of {address} is none of Provost's (status {status})")]
+    Foreign { address: SocketAddr, status: StatusCode },
+}
+
+fn said(problem: &Problem) -> String {
+    let mut text = problem.detail.clone();
+    for wrong in &problem.errors {
+        if !text.contains(&wrong.message) {
+            text.push_str(&format!("\n  {}: {}", wrong.at, wrong.message));
+        }
+    }
+    text
+}
+
+/// A running server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: SocketAddr,
+    key: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub version: Option<String>,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// The server whose key lies at `path`.
+    pub fn new(address: SocketAddr, path: &Path) -> Result<Client, ClientError> {
+        let key =
+            fs::read_to_string(path).map_err(|error| ClientError::Key { path: path.display().to_string(), error })?;
+        Ok(Client { address, key: key.trim().to_owned() })
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.ask(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// Sends JSON.
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.ask(method, path, &[(header::CONTENT_TYPE, "application/json")], body.into()).await
+    }
+
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let address = self.address;
+        let asking = self.ask_patiently(method, path, headers, body);
+        tokio::time::timeout(PATIENCE, asking).await.unwrap_or(Err(ClientError::Late { address }))
+    }
+
+    async fn ask_patiently(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let address = self.address;
+        let stream = TcpStream::connect(address).await.map_err(|error| ClientError::Unreachable { address, error })?;
+        let broke_off = |error| ClientError::BrokeOff { address, error };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| ClientError::Unreachable {
+            address,
+            error: io::Error::new(io::ErrorKind::InvalidInput, error),
+        })?;
+        let response = sender.send_request(request).await.map_err(broke_off)?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(broke_off)?.to_bytes();
+        connection.abort();
+        let version = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let version = version.map(|tag| tag.trim_matches('"').to_owned());
+        if head.status.is_success() {
+            return Ok(Answer { status: head.status, version, body });
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
+            Err(_) => Err(ClientError::Foreign { address, status: head.status }),
+        }
+    }
+}

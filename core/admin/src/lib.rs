@@ -1,0 +1,16 @@
+//! The people's door: the API of the device manager, what stands in it for whom, and the client that the command line uses.
+//!
+//! Nothing is decided here that the desk ([`provost_server::dispatch::Dispatch`]) does not decide for phones, and nothing is kept here:
+//! what phones should be are the profile files, what they were seen doing is the registry. A handler reads a request, asks the desk,
+//! and words the answer.
+
+mod api;
+mod auth;
+pub mod client;
+mod metrics;
+mod problem;
+mod serve;
+
+pub use api::document;
+pub use auth::{Keys, KeysError};
+pub use serve::{Admin, serve};

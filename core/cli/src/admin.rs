@@ -1,0 +1,237 @@
+//! Commands that ask a running server, through its door for people.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use hyper::Method;
+use provost_admin::client::{Answer, Client, ClientError};
+use provost_plugin::MacAddr;
+use provost_server::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::args::{AdminArgs, ApproveArgs, DevicesArgs};
+
+/// The key's file, in the state directory.
+pub(crate) const KEY: &str = "admin.key";
+/// Phones asked for at a time.
+const PAGE: usize = 500;
+/// How often a list that is watched is asked for.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A server, and the means to wait for it.
+struct Asking {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Asking {
+    fn new(settings: &Settings, words: &AdminArgs) -> Result<Asking> {
+        let address = words.admin.unwrap_or(SocketAddr::new(settings.admin.address, settings.admin.port));
+        // Who listens everywhere is here too.
+        let address = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+            _ => address,
+        };
+        let key = words.key.clone().unwrap_or_else(|| settings.state.join(KEY));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        Ok(Asking { client: Client::new(address, &key)?, runtime })
+    }
+
+    fn get(&self, path: &str) -> Result<Value, ClientError> {
+        Ok(self.runtime.block_on(self.client.get(path))?.json())
+    }
+
+    fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        self.runtime.block_on(self.client.send(method, path, body))
+    }
+}
+
+fn query(words: &DevicesArgs) -> String {
+    let mut query = String::from("sort=mac");
+    let given =
+        [("q", &words.search), ("state", &words.state), ("progress", &words.progress), ("vendor", &words.vendor)];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", provost_plugin::percent_encode(value)));
+        }
+    }
+    query
+}
+
+pub(crate) fn devices(settings: &Settings, words: &DevicesArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, &words.server)?;
+    let query = query(words);
+    let all = || -> Result<Vec<Value>, ClientError> {
+        let mut items = Vec::new();
+        loop {
+            let page = asking.get(&format!("/api/v1/devices?{query}&limit={PAGE}&offset={}", items.len()))?;
+            let more = page["items"].as_array().cloned().unwrap_or_default();
+            let last = more.is_empty();
+            items.extend(more);
+            if last || items.len() as u64 >= page["total"].as_u64().unwrap_or_default() {
+                return Ok(items);
+            }
+        }
+    };
+    let show = |items: &[Value], out: &mut dyn Write| -> Result<()> {
+        if words.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(items)?)?;
+        } else {
+            table(items, out)?;
+        }
+        Ok(out.flush()?)
+    };
+    let mut shown = all()?;
+    show(&shown, out)?;
+    while words.watch {
+        std::thread::sleep(AGAIN);
+        let now = all()?;
+        if now != shown {
+            writeln!(out)?;
+            show(&now, out)?;
+            shown = now;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or("-")
+}
+
+fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
+    const HEAD: [&str; 8] = ["MAC", "state", "progress", "vendor", "model", "firmware", "address", "name"];
+    let now = milliseconds(SystemTime::now());
+    let rows: Vec<[String; 9]> = items
+        .iter()
+        .map(|row| {
+            let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address", "label"];
+            let mut cells = names.map(|name| text(row, name).replace('_', " "));
+            cells[7].truncate(cells[7].floor_char_boundary(32));
+            let [a, b, c, d, e, f, g, h] = cells;
+            [a, b, c, d, e, f, g, h, ago(now, row["last_seen"].as_u64())]
+        })
+        .collect();
+    let mut widths = HEAD.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for (name, width) in HEAD.iter().zip(widths) {
+        write!(out, "{name:width$}  ")?;
+    }
+    writeln!(out, "seen")?;
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths) {
+            write!(out, "{cell:width$}  ")?;
+        }
+        writeln!(out, "{}", row[8])?;
+    }
+    let count = items.len();
+    Ok(writeln!(out, "{count} {}", if count == 1 { "phone" } else { "phones" })?)
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn ago(now: u64, then: Option<u64>) -> String {
+    let Some(then) = then else { return "never".into() };
+    let seconds = now.saturating_sub(then) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, &words.server)?;
+    let password = match &words.password_file {
+        None => None,
+        Some(path) => {
+            let mut text = String::new();
+            let read = if path.as_os_str() == "-" {
+                std::io::stdin().read_to_string(&mut text)
+            } else {
+                std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+            };
+            read.with_context(|| format!("cannot read the password from {}", path.display()))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+    };
+    let account = json!({ "number": words.number, "display_name": words.display_name, "password": password });
+    let is_account = words.number.is_some() || words.display_name.is_some() || password.is_some();
+    let lines = if is_account { vec![account] } else { Vec::new() };
+    let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
+    let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
+    writeln!(out, "{} is enrolled: {}", words.mac, text(&answer, "file"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn swap(
+    settings: &Settings,
+    words: &AdminArgs,
+    mac: MacAddr,
+    to: MacAddr,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    asking.send(Method::POST, &format!("/api/v1/devices/{}/swap", mac.bare()), &json!({ "to": to }))?;
+    writeln!(out, "{to} has the place of {mac}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn history(
+    settings: &Settings,
+    words: &AdminArgs,
+    mac: MacAddr,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let phone = Asking::new(settings, words)?.get(&format!("/api/v1/devices/{}", mac.bare()))?;
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&phone)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = milliseconds(SystemTime::now());
+    writeln!(
+        out,
+        "{mac}: {} {}, {}, seen {}",
+        text(&phone, "vendor"),
+        text(&phone, "model"),
+        phone["progress"].as_str().unwrap_or(text(&phone, "state")).replace('_', " "),
+        ago(now, phone["last_seen"].as_u64())
+    )?;
+    if let Some(trouble) = phone["trouble"].as_str() {
+        writeln!(out, "  {trouble}")?;
+    }
+    for event in phone["events"].as_array().into_iter().flatten() {
+        let when = ago(now, event["at"].as_u64());
+        let what = match text(event, "what") {
+            "announced" => format!("announced itself; answered for {}", text(event, "plugin")),
+            "notify_answered" => format!("answered the NOTIFY with {}", event["code"]),
+            "notify_timed_out" => format!("did not answer the NOTIFY: {}", text(event, "reason")),
+            "refused" => format!("was given no answer: {}", text(event, "reason")),
+            "fetched" => format!(
+                "asked for {} over {}: {}, {} bytes in {} µs",
+                text(event, "file"),
+                text(event, "door"),
+                text(event, "outcome"),
+                event["bytes"],
+                event["micros"]
+            ),
+            other => other.replace('_', " "),
+        };
+        writeln!(out, "  {when:>12}  {what}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

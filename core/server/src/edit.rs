@@ -1,0 +1,197 @@
+//! Changes to the profile files that an administrator makes through us.
+//!
+//! An edit is tried first as a whole, the way a reload would: what does not parse, or breaks a device that is served now, is refused with
+//! the list, and nothing is written. Then the files are written so that a crash leaves the old or the new, and the caller is told when
+//! they are in service. Everybody names the version that their edit is of: of two people who edit one file the second is told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    dispatch::Dispatch,
+    reload::try_devices,
+    world::{Finding, Severity, World},
+};
+
+/// How long an edit may take until it is in service. The watcher sees it in some tenths of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The file as it is to be; none is deleted.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    pub path: PathBuf,
+    /// The version that the edit is of, see [`version`]; none where there must be no such file yet.
+    pub of: Option<String>,
+    pub content: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    #[error("{} was changed by somebody else since it was read", path.display())]
+    Changed { path: PathBuf },
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
+    #[error("{} is not a profile file of this server", path.display())]
+    Elsewhere { path: PathBuf },
+    /// Nothing was written.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Finding>),
+    #[error("cannot write {}: {error}", path.display())]
+    Write { path: PathBuf, error: io::Error },
+    #[error("it is written, but was not in service after {} s; the log says why", .0.as_secs())]
+    NotInService(Duration),
+}
+
+/// Which version of a file this is.
+pub fn version(content: &[u8]) -> String {
+    Sha256::digest(content)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The file and its version; none where there is no such file.
+pub fn read(path: &Path) -> io::Result<Option<(String, String)>> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let version = version(&bytes);
+            let text = String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            Ok(Some((text, version)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Dispatch {
+    /// Tries these edits together, writes them, and returns when they are in service.
+    pub async fn edit(self: &Arc<Self>, edits: Vec<Edit>) -> Result<(), EditError> {
+        let _alone = self.editing.lock().await;
+        let mut replaced = self.replacements();
+        let desk = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || desk.try_and_write(&edits).map(|()| edits))
+            .await
+            .unwrap_or_else(|error| Err(EditError::Write { path: PathBuf::new(), error: io::Error::other(error) }))?;
+        let in_service = || {
+            let fleet = &self.world().fleet;
+            written.iter().all(|edit| fleet.has_seen(&edit.path, edit.content.as_deref().map(str::as_bytes)))
+        };
+        let wait = async {
+            while !in_service() {
+                if replaced.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.map_err(|_| EditError::NotInService(PATIENCE))
+    }
+
+    /// What would come of these edits: the world as it would be, or what is wrong with them. Nothing is written.
+    pub fn try_edits(&self, edits: &[Edit]) -> Result<World, EditError> {
+        let current = self.world();
+        for edit in edits {
+            let is_ours = edit.path.starts_with(&current.settings.profiles)
+                && edit.path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            if !is_ours {
+                return Err(EditError::Elsewhere { path: edit.path.clone() });
+            }
+        }
+        let contents: BTreeMap<PathBuf, Option<Vec<u8>>> =
+            edits.iter().map(|edit| (edit.path.clone(), edit.content.clone().map(String::into_bytes))).collect();
+        let (fleet, problems) = current.fleet.edited(&contents);
+        // Only what is new: an old mistake elsewhere is no reason to refuse a good edit here.
+        let (_, before) = current.fleet.edited(&BTreeMap::new());
+        let wrong: Vec<Finding> = problems
+            .into_iter()
+            .filter(|problem| problem.is_error() && !before.contains(problem))
+            .map(Finding::from)
+            .collect();
+        if !wrong.is_empty() {
+            return Err(EditError::Refused(wrong));
+        }
+        let world = World {
+            settings: Arc::clone(&current.settings),
+            fleet: Arc::new(fleet),
+            books: Arc::clone(&current.books),
+            images: Arc::clone(&current.images),
+            shelf: Arc::clone(&current.shelf),
+            held: HashMap::new(),
+            troubles: BTreeMap::new(),
+        };
+        let failing = |mac: &_| !current.troubles.contains_key(mac);
+        let broken: Vec<Finding> = try_devices(&world, &current.troubles, None)
+            .into_iter()
+            .filter(|(mac, _)| failing(mac))
+            .map(|(mac, trouble)| {
+                let device = world.fleet.device(mac);
+                Finding {
+                    file: device.map(|device| device.file().to_owned()).unwrap_or_default(),
+                    line: device.map_or(0, |device| device.line() as usize),
+                    column: 0,
+                    severity: Severity::Error,
+                    message: trouble.why,
+                    older_serves: false,
+                }
+            })
+            .collect();
+        if broken.is_empty() { Ok(world) } else { Err(EditError::Refused(broken)) }
+    }
+
+    fn try_and_write(&self, edits: &[Edit]) -> Result<(), EditError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            |error| EditError::Write { path, error }
+        };
+        for edit in edits {
+            let there = read(&edit.path).map_err(unreadable(&edit.path))?.map(|(_, version)| version);
+            if there != edit.of {
+                let path = edit.path.clone();
+                return Err(match edit.of {
+                    None => EditError::Exists { path },
+                    Some(_) => EditError::Changed { path },
+                });
+            }
+        }
+        self.try_edits(edits)?;
+        // Deletions last: a device that moves from one file to another is never in neither.
+        let (writes, deletions): (Vec<_>, Vec<_>) = edits.iter().partition(|edit| edit.content.is_some());
+        for edit in writes.into_iter().chain(deletions) {
+            write(&edit.path, edit.content.as_deref()).map_err(unreadable(&edit.path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are for the owner's eyes alone, others keep
+/// the rights they have.
+fn write(path: &Path, content: Option<&str>) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let Some(content) = content else {
+        fs::remove_file(path)?;
+        return fs::File::open(directory)?.sync_all();
+    };
+    fs::create_dir_all(directory)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Hidden, so that nobody takes it for a profile.
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content.as_bytes())?;
+        if let Ok(before) = fs::metadata(path) {
+            file.set_permissions(before.permissions())?;
+        }
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    fs::File::open(directory)?.sync_all()
+}
