@@ -9,6 +9,8 @@ mod binary;
 mod claims;
 /// Every field of the common model is honoured, or declared as one that is not.
 mod coverage;
+/// Files that phones decrypt.
+mod encryption;
 /// Values that break files: they come back out as they went in, or the file is refused and the field is named.
 mod hostile;
 /// Every model renders every file, the same each time.
