@@ -142,6 +142,11 @@ impl Site {
         url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
     }
 
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(self) -> Plan {
+        self.server.kill()
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.http()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server to be started. The data directory is there already, with the shipped templates and plugins in it, so a test can write into it
 /// what it wants to be found there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    data: tempfile::TempDir,
+    data: Arc<tempfile::TempDir>,
     binary: Option<PathBuf>,
     namespace: Option<String>,
     http: SocketAddrV4,
@@ -61,7 +61,7 @@ impl Plan {
                 || path.parent().is_some_and(|folder| folder.ends_with("captures"))
         });
         Plan {
-            data,
+            data: Arc::new(data),
             binary: None,
             namespace: None,
             http,
@@ -255,6 +255,21 @@ impl Server {
 
     pub fn log(&self) -> Vec<Line> {
         self.log.lines().clone()
+    }
+
+    /// Ends it as a power cut would; what it left on disk is in the plan that comes back.
+    pub fn kill(mut self) -> Plan {
+        drop(self.child.kill());
+        self.ended = Some(self.child.wait().expect("the server is our child"));
+        for reader in self.readers.drain(..) {
+            drop(reader.join());
+        }
+        self.plan.clone()
+    }
+
+    /// Where its door for people is.
+    pub fn admin(&self) -> SocketAddrV4 {
+        self.plan.admin
     }
 
     /// Asks it to end, as systemd does, and waits until it has.
