@@ -274,3 +274,53 @@ fn a_registry_that_is_no_good_is_kept_aside_and_phones_are_served() {
     assert!(line.text.contains("registry.db.aside-1") && site.data().join("state/registry.db.aside-1").exists());
     assert_eq!(site.get(&crate::site::file(1)).status, 200);
 }
+
+#[test]
+fn ten_thousand_rows_are_enrolled_together_or_not_at_all() {
+    let site = start(plan());
+    let admin = site.admin().to_string();
+    let mac = |number: u32| format!("02acde{number:06x}");
+    let row =
+        |number: u32| format!("{},Desk {number},{},s3<&>\"\"{number}\n", mac(0x10_0000 + number), 10_000 + number);
+    let rows: Vec<String> =
+        (0..10_000).map(row).map(|row| row.replacen("s3", "\"s3", 1).replace('\n', "\"\n")).collect();
+    let good = format!("mac,label,number,password\n{}", rows.concat());
+    let mut bad = rows.clone();
+    bad[41] = bad[41].replacen("02acde", "02acdx", 1);
+    bad[5000] = bad[5000].replacen(&mac(0x10_0000 + 5000), "02acde000001", 1);
+    bad[9999] = bad[9999].replace("\"\n", "\",surplus\n");
+    let file = site.data().join("phones.csv");
+    let import = |text: &str, words: &[&str]| {
+        fs::write(&file, text).unwrap();
+        let all = [&["import", file.to_str().unwrap(), "--admin", &admin], words].concat();
+        run(site.command(&all))
+    };
+    let (code, _, complained) = import(&format!("mac,label,number,password\n{}", bad.concat()), &[]);
+    assert_eq!(code, 1, "{complained}");
+    for place in ["row 43, column mac", "row 5002, column mac", "row 10001, column password"] {
+        assert!(complained.contains(place), "{place}: {complained}");
+    }
+    assert_eq!(complained.matches("row ").count(), 3, "{complained}");
+    assert!(!complained.contains("s3<"), "a password is in no message: {complained}");
+    let written = || fs::read_dir(site.data().join("profiles/devices")).unwrap().count();
+    assert_eq!(written(), 3, "nothing is written");
+
+    let (code, said, complained) = import(&good, &["--dry-run"]);
+    assert!(code == 0 && said.contains("10000 phones with 10000 accounts could be enrolled"), "{said}{complained}");
+    assert_eq!(written(), 3);
+    let (code, said, complained) = import(&good, &[]);
+    assert!(code == 0 && said.contains("are enrolled") && said.contains("import-1"), "{said}{complained}");
+    // In service when the command ends, every one of them.
+    let (_, said, complained) = run(site.command(&["check"]));
+    assert!(said.contains("10003 devices, 1 vendors: 0 errors"), "{said}{complained}");
+    for number in [0, 41, 5000, 9999] {
+        let answer = site.get(&format!("acme-{}.cfg", mac(0x10_0000 + number)));
+        assert!(answer.says(&format!("line.1.password = s3<&>\"{number}\n")), "{answer:?}");
+    }
+    let (code, _, complained) = import(&good, &[]);
+    assert!(code == 1 && complained.contains("enrolled already"), "{complained}");
+    let (_, exported, _) = run(site.command(&["export", "--admin", &admin]));
+    assert_eq!(exported.lines().count(), 10_004);
+    let line = format!("{},Desk 9999,,,,,19999,19999,19999,\"s3<&>\"\"9999\"", "02:ac:de:10:27:0f");
+    assert!(exported.lines().any(|exported| exported.starts_with(&line)), "{:?}", exported.lines().last());
+}

@@ -3,12 +3,13 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
-use hyper::Method;
+use hyper::{Method, header::CONTENT_TYPE};
 use provost_admin::client::{Answer, Client, ClientError};
 use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
@@ -155,25 +156,50 @@ fn ago(now: u64, then: Option<u64>) -> String {
 
 pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
     let asking = Asking::new(settings, &words.server)?;
-    let password = match &words.password_file {
-        None => None,
-        Some(path) => {
-            let mut text = String::new();
-            let read = if path.as_os_str() == "-" {
-                std::io::stdin().read_to_string(&mut text)
-            } else {
-                std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
-            };
-            read.with_context(|| format!("cannot read the password from {}", path.display()))?;
-            Some(text.trim_end_matches(['\r', '\n']).to_owned())
-        }
-    };
+    let password = words.password_file.as_deref().map(read).transpose()?;
+    let password = password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned());
     let account = json!({ "number": words.number, "display_name": words.display_name, "password": password });
     let is_account = words.number.is_some() || words.display_name.is_some() || password.is_some();
     let lines = if is_account { vec![account] } else { Vec::new() };
     let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
     let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
     writeln!(out, "{} is enrolled: {}", words.mac, text(&answer, "file"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file, or what comes in.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
+
+pub(crate) fn import(
+    settings: &Settings,
+    words: &AdminArgs,
+    file: &Path,
+    dry_run: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    let (path, kind) = (format!("/api/v1/import?dry_run={dry_run}"), [(CONTENT_TYPE, "text/csv")]);
+    let answer = asking.runtime.block_on(asking.client.ask(Method::POST, &path, &kind, read(file)?.into()))?.json();
+    let whereto = match answer["directory"].as_str() {
+        Some(directory) => format!("are enrolled: {directory}"),
+        None => "could be enrolled; nothing is written".to_owned(),
+    };
+    writeln!(out, "{} phones with {} accounts {whereto}", answer["devices"], answer["accounts"])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn export(settings: &Settings, words: &AdminArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    out.write_all(&asking.runtime.block_on(asking.client.get("/api/v1/export"))?.body)?;
     Ok(ExitCode::SUCCESS)
 }
 

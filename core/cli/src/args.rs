@@ -121,6 +121,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: AdminArgs,
     },
+    /// Enrol all phones of a CSV file, or none, on a running server
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+        /// Look at everything, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// Print all phones of a running server as CSV; passwords included
+    Export {
+        #[command(flatten)]
+        server: AdminArgs,
+    },
     /// What a phone was seen doing, as a running server knows it
     History {
         mac: MacAddr,

@@ -92,6 +92,73 @@ impl Dispatch {
         tokio::time::timeout(PATIENCE, wait).await.map_err(|_| EditError::NotInService(PATIENCE))
     }
 
+    /// Writes new files, all or none of them: they are made in a hidden directory, which appears under a name of its own below
+    /// `profiles/devices/` when all are whole. `dry`: only tries them. The directory, once it is in service.
+    pub async fn import(
+        self: &Arc<Self>,
+        files: Vec<(String, String)>,
+        dry: bool,
+    ) -> Result<Option<PathBuf>, EditError> {
+        let _alone = self.editing.lock().await;
+        let mut replaced = self.replacements();
+        let desk = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || desk.try_and_import(&files, dry).map(|done| (done, files)))
+            .await
+            .unwrap_or_else(|error| Err(EditError::Write { path: PathBuf::new(), error: io::Error::other(error) }))?;
+        let (Some(directory), files) = written else { return Ok(None) };
+        let in_service = || {
+            let fleet = &self.world().fleet;
+            files.iter().all(|(name, content)| fleet.has_seen(&directory.join(name), Some(content.as_bytes())))
+        };
+        let wait = async {
+            while !in_service() {
+                if replaced.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, wait).await;
+        in_time.map(|()| Some(directory.clone())).map_err(|_| EditError::NotInService(PATIENCE))
+    }
+
+    fn try_and_import(&self, files: &[(String, String)], dry: bool) -> Result<Option<PathBuf>, EditError> {
+        let devices = self.world().settings.profiles.join("devices");
+        let free = |number: &u32| !devices.join(format!("import-{number}")).exists();
+        let number = (1..).find(free).unwrap_or(1);
+        let directory = devices.join(format!("import-{number}"));
+        let edit = |(name, content): &(String, String)| Edit {
+            path: directory.join(name),
+            of: None,
+            content: Some(content.clone()),
+        };
+        self.try_edits(&files.iter().map(edit).collect::<Vec<_>>())?;
+        if dry {
+            return Ok(None);
+        }
+        let hidden = devices.join(format!(".import-{number}"));
+        let failed = |error| EditError::Write { path: directory.clone(), error };
+        let written = (|| {
+            // Of an earlier try that was cut short.
+            match fs::remove_dir_all(&hidden) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::create_dir_all(&hidden)?;
+            for (name, content) in files {
+                let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(hidden.join(name));
+                file.and_then(|mut file| file.write_all(content.as_bytes()).and_then(|()| file.sync_data()))?;
+            }
+            fs::File::open(&hidden)?.sync_all()?;
+            fs::rename(&hidden, &directory)?;
+            fs::File::open(&devices)?.sync_all()
+        })();
+        if let Err(error) = written {
+            let _ = fs::remove_dir_all(&hidden);
+            return Err(failed(error));
+        }
+        Ok(Some(directory))
+    }
+
     /// What would come of these edits: the world as it would be, or what is wrong with them. Nothing is written.
     pub fn try_edits(&self, edits: &[Edit]) -> Result<World, EditError> {
         let current = self.world();

@@ -1,6 +1,7 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
 mod devices;
+mod import;
 mod server;
 mod write;
 
@@ -39,6 +40,8 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
+        .routes(routes!(import::import))
+        .routes(routes!(import::export))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

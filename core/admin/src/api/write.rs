@@ -17,6 +17,9 @@ pub(crate) struct Assignment {
     /// Left out, it is the profile whose `match` fits best.
     pub(crate) profile: Option<String>,
     pub(crate) site: Option<String>,
+    /// Where the phone does not say it itself, or says it wrongly.
+    pub(crate) vendor: Option<String>,
+    pub(crate) model: Option<String>,
     pub(crate) lines: Vec<Account>,
 }
 
@@ -33,6 +36,13 @@ pub(crate) struct Account {
     pub(crate) server: Option<String>,
 }
 
+impl Account {
+    pub(crate) fn is_something(&self) -> bool {
+        let Account { number, username, auth_username, password, display_name, server } = self;
+        [number, username, auth_username, display_name, server].into_iter().any(Option::is_some) || password.is_some()
+    }
+}
+
 impl Assignment {
     /// The file of a device that is this.
     pub(crate) fn yaml(&self, mac: MacAddr) -> String {
@@ -41,6 +51,14 @@ impl Assignment {
         for (name, value) in [("label", &self.label), ("profile", &self.profile), ("site", &self.site)] {
             if let Some(value) = value {
                 let _ = write!(settings, "\n    {name}: {}", quoted(value));
+            }
+        }
+        if self.vendor.is_some() || self.model.is_some() {
+            settings.push_str("\n    identity:");
+        }
+        for (name, value) in [("vendor", &self.vendor), ("model", &self.model)] {
+            if let Some(value) = value {
+                let _ = write!(settings, "\n      {name}: {}", quoted(value));
             }
         }
         if !self.lines.is_empty() {
