@@ -90,7 +90,10 @@ pub(crate) fn devices(settings: &Settings, words: &DevicesArgs, out: &mut impl W
     };
     let mut shown = all()?;
     show(&shown, out)?;
-    while words.watch {
+    if !words.watch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         std::thread::sleep(AGAIN);
         let now = all()?;
         if now != shown {
@@ -99,7 +102,6 @@ pub(crate) fn devices(settings: &Settings, words: &DevicesArgs, out: &mut impl W
             shown = now;
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {
@@ -114,7 +116,7 @@ fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
         .map(|row| {
             let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address", "label"];
             let mut cells = names.map(|name| text(row, name).replace('_', " "));
-            cells[7].truncate(cells[7].floor_char_boundary(32));
+            cells[7] = cells[7].chars().take(32).collect();
             let [a, b, c, d, e, f, g, h] = cells;
             [a, b, c, d, e, f, g, h, ago(now, row["last_seen"].as_u64())]
         })

@@ -242,7 +242,7 @@ fn keep(
             }
         }
         for order in waiting {
-            let _ = order.send(written.as_ref().map(|()| ()).map_err(ToString::to_string));
+            let _ = order.send(written.as_ref().copied().map_err(ToString::to_string));
         }
         if ends {
             return;
