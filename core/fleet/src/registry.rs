@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddrV4},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -73,6 +73,18 @@ pub enum Happening {
     Refused {
         reason: String,
     },
+    /// It was told by NOTIFY to do something: the event, as its vendor names it.
+    Ordered {
+        event: String,
+    },
+    /// What it said to that in the end.
+    OrderAnswered {
+        code: u16,
+    },
+    /// The order did not reach it, or was not answered so that it can be believed to obey.
+    OrderFailed {
+        reason: String,
+    },
 }
 
 /// All that is kept of one phone.
@@ -84,6 +96,8 @@ pub struct Record {
     pub identity: Identity,
     pub door: &'static str,
     pub address: Option<IpAddr>,
+    /// Where it hears SIP by its own word; none as long as it was only seen fetching.
+    pub contact: Option<SocketAddrV4>,
     pub interface: Option<String>,
     #[serde(serialize_with = "milliseconds")]
     pub first_seen: SystemTime,
@@ -216,8 +230,10 @@ impl Registry {
             Happening::NotifyTimedOut { reason: text }
             | Happening::Refused { reason: text }
             | Happening::Announced { plugin: text }
+            | Happening::Ordered { event: text }
+            | Happening::OrderFailed { reason: text }
             | Happening::Fetched { file: text, .. } => shorten(text),
-            Happening::NotifyAnswered { .. } => {}
+            Happening::NotifyAnswered { .. } | Happening::OrderAnswered { .. } => {}
         }
         if let Some(kept) = self.shard(mac).phones.get_mut(&mac) {
             let events = &mut kept.record.events;
@@ -225,6 +241,13 @@ impl Registry {
                 events.pop_front();
             }
             events.push_back(event);
+        }
+    }
+
+    /// Takes note of where a phone that announced itself hears SIP. It is for the caller to see that this is the phone's own host.
+    pub fn hears_at(&self, mac: MacAddr, contact: SocketAddrV4) {
+        if let Some(kept) = self.shard(mac).phones.get_mut(&mac) {
+            kept.record.contact = Some(contact);
         }
     }
 
@@ -307,6 +330,7 @@ impl Shard {
                 identity: Identity::default(),
                 door,
                 address: None,
+                contact: None,
                 interface: None,
                 first_seen: at,
                 last_seen: at,
@@ -514,6 +538,34 @@ mod tests {
             "at": 300_000, "what": "fetched", "door": "http", "file": "000413000001.cfg", "outcome": "found", "bytes": 4096
         });
         assert_eq!(shown[0]["events"][EVENTS - 1], last);
+        for (what, shown) in [
+            (
+                Happening::Ordered { event: "check-sync".into() },
+                serde_json::json!({ "what": "ordered", "event": "check-sync" }),
+            ),
+            (Happening::OrderAnswered { code: 481 }, serde_json::json!({ "what": "order_answered", "code": 481 })),
+            (
+                Happening::OrderFailed { reason: "no".into() },
+                serde_json::json!({ "what": "order_failed", "reason": "no" }),
+            ),
+        ] {
+            assert_eq!(serde_json::to_value(&what).unwrap(), shown);
+        }
+    }
+
+    #[test]
+    fn where_a_phone_hears_sip_stays_with_it() {
+        let registry = Registry::new(10);
+        let contact = "10.0.0.1:5062".parse().unwrap();
+        registry.hears_at(mac(1), contact);
+        assert!(registry.by_mac(mac(1)).is_none(), "a phone that was not seen hears nowhere");
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Known);
+        assert_eq!(registry.by_mac(mac(1)).unwrap().contact, None);
+        registry.hears_at(mac(1), contact);
+        registry.observe(Sighting { announced: false, door: "http", ..sighting(1, "10.0.0.1", 2) }, State::Known);
+        assert_eq!(registry.by_mac(mac(1)).unwrap().contact, Some(contact));
+        let shown = serde_json::to_value(registry.snapshot()).unwrap();
+        assert_eq!(shown[0]["contact"], "10.0.0.1:5062");
     }
 
     #[test]
