@@ -497,3 +497,19 @@ impl Announcer for Dispatch {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phone_has_one_turn_and_there_are_so_many_and_no_more() {
+        let ordered = Mutex::default();
+        let mac = |number: usize| MacAddr::new([2, 0, 0, 0, (number / 256) as u8, (number % 256) as u8]);
+        let mut turns: Vec<Turn> = (0..ORDERS).map(|number| Turn::take(&ordered, mac(number)).unwrap()).collect();
+        assert!(matches!(Turn::take(&ordered, mac(0)), Err(NotResynced::UnderWay)));
+        assert!(matches!(Turn::take(&ordered, mac(ORDERS)), Err(NotResynced::Full(ORDERS))));
+        turns.pop();
+        assert!(Turn::take(&ordered, mac(ORDERS)).is_ok());
+    }
+}
