@@ -166,6 +166,21 @@ pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl W
     let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
     let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
     writeln!(out, "{} is enrolled: {}", words.mac, text(&answer, "file"))?;
+    writeln!(out, "{}", text(&answer, "outcome"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn resync(
+    settings: &Settings,
+    words: &AdminArgs,
+    mac: MacAddr,
+    reboot: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    let path = format!("/api/v1/devices/{}/resync", mac.bare());
+    let answer = asking.send(Method::POST, &path, &json!({ "reboot": reboot }))?.json();
+    writeln!(out, "{mac}: {}", text(&answer, "outcome"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -248,6 +263,9 @@ pub(crate) fn history(
             "announced" => format!("announced itself; answered for {}", text(event, "plugin")),
             "notify_answered" => format!("answered the NOTIFY with {}", event["code"]),
             "notify_timed_out" => format!("did not answer the NOTIFY: {}", text(event, "reason")),
+            "ordered" => format!("was told {}", text(event, "event")),
+            "order_answered" => format!("answered that with {}", event["code"]),
+            "order_failed" => format!("could not be told: {}", text(event, "reason")),
             "refused" => format!("was given no answer: {}", text(event, "reason")),
             "fetched" => format!(
                 "asked for {} over {}: {}, {} bytes in {} µs",

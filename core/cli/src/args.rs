@@ -3,11 +3,12 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use provost_plugin::{MacAddr, Oui};
+use provost_plugin::{MacAddr, Oui, model::Secret};
 use provost_server::settings::{ForwardFile, Listen, LogFormat, SettingsFile};
 
 /// A provisioning server for IP phones: hears them on the LAN, tells them where their configuration is, and serves it.
@@ -113,6 +114,15 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Enrol a phone, on a running server
     Approve(ApproveArgs),
+    /// Make a phone fetch again, through a running server
+    Resync {
+        mac: MacAddr,
+        /// Restart it, and not only fetch again
+        #[arg(long)]
+        reboot: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
     /// Put another phone into the place of one, on a running server
     Swap {
         mac: MacAddr,
@@ -324,6 +334,25 @@ pub(crate) struct SimulateArgs {
     /// Where to announce
     #[arg(long, default_value = "224.0.1.75:5060", value_name = "ADDRESS:PORT")]
     pub(crate) group: std::net::SocketAddrV4,
+    /// Stay so many seconds once it has its configuration, and obey one NOTIFY that tells it to fetch again
+    #[arg(long, value_name = "SECONDS", conflicts_with = "count")]
+    pub(crate) stay: Option<u64>,
+    /// Obey no NOTIFY before it has proved the password of --credentials, by Digest with this hash [default hash: md5; stays 60 s
+    /// unless --stay says otherwise]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HASH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "md5",
+        requires = "credentials",
+        conflicts_with = "count"
+    )]
+    pub(crate) challenge: Option<HashArg>,
+    /// User and password that --challenge asks for, as the phone has them of its line
+    #[arg(long, env = "PROVOST_CREDENTIALS", hide_env_values = true, value_name = "USER:PASSWORD")]
+    pub(crate) credentials: Option<Credentials>,
     /// Write what they got into this directory
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
@@ -333,6 +362,31 @@ pub(crate) struct SimulateArgs {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum HashArg {
+    Md5,
+    Sha256,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+}
+
+impl FromStr for Credentials {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Credentials, &'static str> {
+        match text.split_once(':') {
+            Some((user, password)) if !user.is_empty() => {
+                Ok(Credentials { user: user.to_owned(), password: Secret::new(password) })
+            }
+            _ => Err("they are written USER:PASSWORD"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -111,6 +111,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::devices(&settings, &words, &mut out)
         }
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
+        Command::Resync { mac, reboot, server } => {
+            admin::resync(&settings(&cli.settings)?, &server, mac, reboot, &mut out)
+        }
         Command::Swap { mac, to, server } => admin::swap(&settings(&cli.settings)?, &server, mac, to, &mut out),
         Command::Import { file, dry_run, server } => {
             admin::import(&settings(&cli.settings)?, &server, &file, dry_run, &mut out)

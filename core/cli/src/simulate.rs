@@ -3,16 +3,20 @@
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use provost_host::{Limits, Shelf};
-use provost_phone::{Door, Fleet, Options, Outcome, Phone, Status};
+use provost_phone::{Algorithm, Challenge, Door, Fleet, Options, Outcome, Phone, Proof, Status};
 use provost_plugin::spec::Simulation;
 use provost_server::settings::Settings;
 
-use crate::args::{DoorArg, SimulateArgs};
+use crate::args::{DoorArg, HashArg, SimulateArgs};
+
+/// Seconds that a phone waits for an order which it means to challenge: time to walk to the other terminal.
+const STAY: u64 = 60;
 
 pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitCode> {
     crate::log(&settings, "warn")?;
@@ -33,7 +37,12 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
             Some(DoorArg::Http) => Door::Over { scheme: provost_phone::Scheme::Http, port: settings.http.port },
             Some(DoorArg::Tftp) => Door::Over { scheme: provost_phone::Scheme::Tftp, port: settings.tftp.port },
         },
+        challenge: challenge(words),
         ..Options::default()
+    };
+    let options = match words.stay.or(words.challenge.map(|_| STAY)) {
+        Some(seconds) => Options { resyncs: 1, stay: Duration::from_secs(seconds), ..options },
+        None => options,
     };
     if let Some(mac) = words.mac {
         let kind = kinds.iter().find(|(_, kind)| kind.oui.covers(mac)).or(kinds.first());
@@ -53,6 +62,15 @@ pub(crate) fn simulate(settings: Settings, words: &SimulateArgs) -> Result<ExitC
         return one(&outcome, words);
     }
     many(&runtime, kinds, options, words)
+}
+
+fn challenge(words: &SimulateArgs) -> Option<Challenge> {
+    let (hash, credentials) = words.challenge.zip(words.credentials.clone())?;
+    let algorithm = match hash {
+        HashArg::Md5 => Algorithm::Md5,
+        HashArg::Sha256 => Algorithm::Sha256,
+    };
+    Some(Challenge { user: credentials.user, password: credentials.password, algorithm })
 }
 
 /// The kinds of phones that are asked for: vendor by vendor, so that a mixed fleet is mixed.
@@ -138,7 +156,8 @@ fn one(outcome: &Outcome, words: &SimulateArgs) -> Result<ExitCode> {
             }
         }
     }
-    Ok(if outcome.configured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let proved = outcome.challenged.iter().all(|order| order.proof == Proof::Right);
+    Ok(if outcome.configured && proved { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One phone's boot, step by step.
@@ -158,6 +177,12 @@ fn tell(outcome: &Outcome, out: &mut impl Write) -> Result<()> {
             Status::Refused { code, message } => writeln!(out, "  asked for {}: {code} {message}", file.url)?,
             Status::Failed(why) => writeln!(out, "  asked for {}: {why}", file.url)?,
         }
+    }
+    for challenged in &outcome.challenged {
+        writeln!(out, "  {challenged}")?;
+    }
+    for resync in &outcome.resyncs {
+        writeln!(out, "  obeyed {}: asked for {} files", resync.event, resync.files.len())?;
     }
     for finding in &outcome.findings {
         writeln!(out, "  a strict phone might balk at {finding}")?;

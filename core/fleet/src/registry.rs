@@ -5,7 +5,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddrV4},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -95,6 +95,18 @@ pub enum Happening {
     Refused {
         reason: String,
     },
+    /// It was told by NOTIFY to do something: the event, as its vendor names it.
+    Ordered {
+        event: String,
+    },
+    /// What it said to that in the end.
+    OrderAnswered {
+        code: u16,
+    },
+    /// The order did not reach it, or was not answered so that it can be believed to obey.
+    OrderFailed {
+        reason: String,
+    },
 }
 
 /// All that is kept of one phone.
@@ -109,6 +121,9 @@ pub struct Record {
     pub identity: Identity,
     pub door: Cow<'static, str>,
     pub address: Option<IpAddr>,
+    /// Where it hears SIP by its own word; none as long as it was only seen fetching.
+    #[serde(default)]
+    pub contact: Option<SocketAddrV4>,
     pub interface: Option<String>,
     /// Our address that it last spoke to: part of the URLs in its files.
     #[serde(default)]
@@ -345,8 +360,10 @@ impl Registry {
             Happening::NotifyTimedOut { reason: text }
             | Happening::Refused { reason: text }
             | Happening::Announced { plugin: text }
+            | Happening::Ordered { event: text }
+            | Happening::OrderFailed { reason: text }
             | Happening::Fetched { file: text, .. } => shorten(text),
-            Happening::NotifyAnswered { .. } => {}
+            Happening::NotifyAnswered { .. } | Happening::OrderAnswered { .. } => {}
         }
         {
             let mut shard = self.shard(mac);
@@ -357,6 +374,17 @@ impl Registry {
                 events.pop_front();
             }
             events.push_back(event);
+            shard.changed.insert(mac);
+        }
+        self.tell();
+    }
+
+    /// Takes note of where a phone that announced itself hears SIP. It is for the caller to see that this is the phone's own host.
+    pub fn hears_at(&self, mac: MacAddr, contact: SocketAddrV4) {
+        {
+            let mut shard = self.shard(mac);
+            let Some(kept) = shard.phones.get_mut(&mac) else { return };
+            kept.record.contact = Some(contact);
             shard.changed.insert(mac);
         }
         self.tell();
@@ -451,6 +479,7 @@ impl Shard {
                 identity: Identity::default(),
                 door: door.into(),
                 address: None,
+                contact: None,
                 interface: None,
                 local,
                 first_seen: at,
@@ -682,6 +711,34 @@ mod tests {
             "digest": "d1", "micros": 250
         });
         assert_eq!(shown[0]["events"][EVENTS - 1], last);
+        for (what, shown) in [
+            (
+                Happening::Ordered { event: "check-sync".into() },
+                serde_json::json!({ "what": "ordered", "event": "check-sync" }),
+            ),
+            (Happening::OrderAnswered { code: 481 }, serde_json::json!({ "what": "order_answered", "code": 481 })),
+            (
+                Happening::OrderFailed { reason: "no".into() },
+                serde_json::json!({ "what": "order_failed", "reason": "no" }),
+            ),
+        ] {
+            assert_eq!(serde_json::to_value(&what).unwrap(), shown);
+        }
+    }
+
+    #[test]
+    fn where_a_phone_hears_sip_stays_with_it() {
+        let registry = Registry::new(10);
+        let contact = "10.0.0.1:5062".parse().unwrap();
+        registry.hears_at(mac(1), contact);
+        assert!(registry.by_mac(mac(1)).is_none(), "a phone that was not seen hears nowhere");
+        registry.observe(sighting(1, "10.0.0.1", 1), State::Known);
+        assert_eq!(registry.by_mac(mac(1)).unwrap().contact, None);
+        registry.hears_at(mac(1), contact);
+        registry.observe(Sighting { announced: false, door: "http", ..sighting(1, "10.0.0.1", 2) }, State::Known);
+        assert_eq!(registry.by_mac(mac(1)).unwrap().contact, Some(contact));
+        let shown = serde_json::to_value(registry.snapshot()).unwrap();
+        assert_eq!(shown[0]["contact"], "10.0.0.1:5062");
     }
 
     #[test]

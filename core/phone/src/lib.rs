@@ -4,6 +4,7 @@
 //! `vendor.yaml`), so no vendor is named here. The crate reads SIP and TFTP with small readers of its own, not with the server's: two
 //! ends that share a mistake would agree with each other and with no phone.
 
+mod challenge;
 pub mod fetch;
 pub mod fleet;
 mod outcome;
@@ -15,6 +16,7 @@ mod url;
 
 use provost_plugin::{MacAddr, spec::Simulation};
 
+pub use challenge::{Algorithm, Challenge, Challenged, Proof};
 pub use fetch::{Fetched, Status};
 pub use fleet::{Fleet, Report};
 pub use outcome::{Failure, Finding, Outcome, Resync};

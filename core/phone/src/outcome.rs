@@ -5,7 +5,7 @@ use std::{fmt, io, time::Duration};
 use provost_plugin::MacAddr;
 use serde::{Serialize, Serializer};
 
-use crate::fetch::Fetched;
+use crate::{challenge::Challenged, fetch::Fetched};
 
 /// One phone's report. It tells of the last boot, except for the counts, which run over all of them.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,8 @@ pub struct Outcome {
     pub files: Vec<Fetched>,
     /// What it did on request after it was configured.
     pub resyncs: Vec<Resync>,
+    /// Orders that it challenged, and whether they proved the password.
+    pub challenged: Vec<Challenged>,
     /// What a phone stricter than most might have refused.
     pub findings: Vec<Finding>,
     pub error: Option<Failure>,
@@ -49,6 +51,7 @@ impl Outcome {
             notified: None,
             files: Vec::new(),
             resyncs: Vec::new(),
+            challenged: Vec::new(),
             findings: Vec::new(),
             error: None,
             elapsed: Duration::ZERO,
@@ -89,6 +92,9 @@ impl fmt::Display for Outcome {
             for file in &resync.files {
                 writeln!(f, "    {file}")?;
             }
+        }
+        for challenged in &self.challenged {
+            writeln!(f, "  NOTIFY {challenged}")?;
         }
         for finding in &self.findings {
             writeln!(f, "  found: {finding}")?;

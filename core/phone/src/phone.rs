@@ -12,6 +12,7 @@ use provost_plugin::{MacAddr, spec::Simulation};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    challenge::{Challenge, Guard},
     fetch::{Fetched, Fetcher},
     outcome::{Failure, Outcome, Resync},
     placeholders::Words,
@@ -65,6 +66,8 @@ pub struct Options {
     /// Once configured it stays until it has obeyed this many orders to fetch again, at most for `stay`.
     pub resyncs: usize,
     pub stay: Duration,
+    /// It obeys those orders only that prove the password of an account.
+    pub challenge: Option<Challenge>,
 }
 
 impl Default for Options {
@@ -88,6 +91,7 @@ impl Default for Options {
             linger: Duration::from_secs(2),
             resyncs: 0,
             stay: Duration::from_secs(30),
+            challenge: None,
         }
     }
 }
@@ -124,13 +128,14 @@ impl Phone {
     pub async fn run(self) -> Outcome {
         let started = Instant::now();
         let outcome = Outcome::new(self.mac, &self.simulation.model, &self.simulation.firmware);
-        let endpoint = match Endpoint::bind(self.options.source, self.options.contact_port, self.options.group) {
+        let mut endpoint = match Endpoint::bind(self.options.source, self.options.contact_port, self.options.group) {
             Ok(endpoint) => endpoint,
             Err(source) => {
                 let act = format!("bind the SIP socket to {}", self.options.source);
                 return Outcome { error: Some(Failure::Socket { act, source }), ..outcome };
             }
         };
+        endpoint.guard = self.options.challenge.clone().map(Guard::new);
         let words = Words::new(&self.simulation, self.mac, endpoint.ip(), endpoint.contact_port());
         let mut life = Life { endpoint, words, orders: VecDeque::new(), outcome };
         for boot in 1..=self.options.boots.max(1) {
@@ -268,6 +273,7 @@ impl Phone {
         let Life { mut endpoint, mut outcome, .. } = life;
         outcome.notifies = endpoint.notifies;
         outcome.find(std::mem::take(&mut endpoint.findings));
+        outcome.challenged = endpoint.guard.as_ref().map(|guard| guard.challenged.clone()).unwrap_or_default();
         let until = Instant::now() + self.options.linger;
         if endpoint.notifies > 0 && !self.options.linger.is_zero() {
             tokio::spawn(async move { while timeout_at(until, endpoint.next()).await.is_ok() {} });

@@ -1,7 +1,8 @@
-//! The phone's SIP sockets: out goes the SUBSCRIBE, in come answers and NOTIFYs, each of which is acknowledged, retransmissions too.
+//! The phone's SIP sockets: out goes the SUBSCRIBE, in come answers and NOTIFYs, each of which is answered, retransmissions with the
+//! same words.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
 };
@@ -10,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use crate::{
+    challenge::Guard,
     outcome::Finding,
     sip::{Dialog, Message},
 };
@@ -22,7 +24,10 @@ pub(crate) struct Endpoint {
     group: SocketAddrV4,
     address: SocketAddrV4,
     dialog: Option<Dialog>,
-    seen: HashSet<String>,
+    /// Of each request what was answered.
+    answers: HashMap<String, Vec<u8>>,
+    /// Orders have to get past it.
+    pub(crate) guard: Option<Guard>,
     pub(crate) notifies: u32,
     pub(crate) findings: Vec<Finding>,
 }
@@ -64,7 +69,8 @@ impl Endpoint {
             group,
             address,
             dialog: None,
-            seen: HashSet::new(),
+            answers: HashMap::new(),
+            guard: None,
             notifies: 0,
             findings: Vec::new(),
         })
@@ -129,15 +135,29 @@ impl Endpoint {
             return None;
         }
         self.notifies += 1;
-        let socket = if at_contact { self.contact.as_ref()? } else { &self.source };
-        // A full send buffer loses the 200 as the network might: the server sends the NOTIFY again.
-        if let Err(error) = socket.try_send_to(&message.ok(u32::from(self.address.port())), from) {
-            tracing::debug!(%error, "cannot acknowledge a NOTIFY");
+        let profile = message.event_package() == "ua-profile";
+        let transaction = message.transaction();
+        let seen = self.answers.contains_key(&transaction);
+        let tag = u32::from(self.address.port());
+        let mut admitted = true;
+        if !seen {
+            let answer = match self.guard.as_mut().filter(|_| !profile).map(|guard| guard.admit(message)) {
+                Some(Err(asked)) => {
+                    admitted = false;
+                    message.answer("401 Unauthorized", tag, &asked)
+                }
+                Some(Ok(())) | None => message.answer("200 OK", tag, ""),
+            };
+            self.answers.insert(transaction.clone(), answer);
         }
-        if !self.seen.insert(message.transaction()) {
+        let socket = if at_contact { self.contact.as_ref()? } else { &self.source };
+        // A full send buffer loses the answer as the network might: the server sends the NOTIFY again.
+        if let Err(error) = socket.try_send_to(&self.answers[&transaction], from) {
+            tracing::debug!(%error, "cannot answer a NOTIFY");
+        }
+        if seen || !admitted {
             return None;
         }
-        let profile = message.event_package() == "ua-profile";
         // Orders are sent by PBXs of every age, and phones take them as they are: only the profile's NOTIFY is judged.
         if profile && let Some(dialog) = self.dialog.as_mut() {
             self.findings.extend(dialog.judge_notify(message, from));

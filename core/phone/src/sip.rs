@@ -53,6 +53,11 @@ impl Message {
         if self.status().is_some() { None } else { self.start.split(' ').next() }
     }
 
+    /// Of a request: whom it is for, as the request line has it.
+    pub(crate) fn target(&self) -> &str {
+        self.start.split(' ').nth(1).unwrap_or_default()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -75,9 +80,10 @@ impl Message {
         [self.header("Via"), self.header("Call-ID"), self.header("CSeq")].map(Option::unwrap_or_default).join(" ")
     }
 
-    /// A phone's 200 OK, written from what it answers alone: routing headers and identifiers come back as they came.
-    pub(crate) fn ok(&self, tag: u32) -> Vec<u8> {
-        let mut answer = String::from("SIP/2.0 200 OK\r\n");
+    /// A phone's answer, written from what it answers alone: routing headers and identifiers come back as they came. `more` is whole
+    /// header lines.
+    pub(crate) fn answer(&self, status: &str, tag: u32, more: &str) -> Vec<u8> {
+        let mut answer = format!("SIP/2.0 {status}\r\n");
         for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
             for value in self.all(name) {
                 let tagless = name == "To" && parameter(value, "tag").is_none();
@@ -85,6 +91,7 @@ impl Message {
                 answer.push_str(&format!("{name}: {value}{tag}\r\n"));
             }
         }
+        answer.push_str(more);
         answer.push_str("Content-Length: 0\r\n\r\n");
         answer.into_bytes()
     }
@@ -243,7 +250,7 @@ impl Dialog {
             judge.that(own_tag == told, "NOTIFY: To has not the tag of the SUBSCRIBE's From", || {
                 shown(notify.header("To"))
             });
-            let target = notify.start.split(' ').nth(1).unwrap_or_default();
+            let target = notify.target();
             let contact = uri(self.subscribe.header("Contact").unwrap_or_default());
             judge.that(target == contact, "NOTIFY: the request line is not the SUBSCRIBE's Contact", || {
                 target.to_owned()
@@ -369,7 +376,8 @@ mod tests {
 
     #[test]
     fn a_200_brings_back_what_came() {
-        let ok = message(std::str::from_utf8(&message(&NOTIFY.replacen(";tag=66", "", 1)).ok(7)).unwrap());
+        let ok =
+            message(std::str::from_utf8(&message(&NOTIFY.replacen(";tag=66", "", 1)).answer("200 OK", 7, "")).unwrap());
         assert_eq!(ok.status(), Some(200));
         assert_eq!(ok.header("Via"), message(NOTIFY).header("Via"));
         assert_eq!(ok.header("To"), Some("<sip:MAC%3a02005E000001@lan>;tag=7"));

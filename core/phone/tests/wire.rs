@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use provost_phone::{Door, Failure, Fleet, Options, Outcome, Phone, Scheme, Status};
+use provost_phone::{Algorithm, Challenge, Door, Failure, Fleet, Options, Outcome, Phone, Proof, Scheme, Status};
 use provost_plugin::spec::Simulation;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -405,6 +405,19 @@ async fn a_configured_phone_obeys_an_order_to_fetch_again() {
     assert_eq!(outcome.resyncs.len(), 1);
     assert_eq!(outcome.resyncs[0].event, "check-sync;reboot=false");
     assert!(outcome.resyncs[0].files.iter().any(|file| file.is_found()));
+}
+
+#[tokio::test]
+async fn a_phone_that_challenges_does_not_obey_who_does_not_answer() {
+    let responder = respond(Manner::Orders, "http://{http}/", files(&[(OWN, "own")]), false).await;
+    let password = provost_plugin::model::Secret::new("s");
+    let challenge = Some(Challenge { user: "101".into(), password, algorithm: Algorithm::Sha256 });
+    let stay = Duration::from_millis(500);
+    let outcome = run(&kind(""), Options { resyncs: 1, stay, challenge, ..options(&responder) }).await;
+    assert!(outcome.configured, "the NOTIFY with the URL is not challenged");
+    assert!(outcome.resyncs.is_empty());
+    let challenged: Vec<_> = outcome.challenged.iter().map(|order| (order.event.as_str(), &order.proof)).collect();
+    assert_eq!(challenged, [("check-sync;reboot=false", &Proof::None)]);
 }
 
 #[tokio::test]

@@ -1,24 +1,34 @@
 //! The desk: every door ends here, and nothing here asks which door it was.
 //!
 //! Holds the world in service and the registry of what phones were seen doing; decides by asking the world, and writes one log event
-//! for each decision.
+//! for each decision. What people want of a phone comes in here too: that it is answered after all, that it fetches again.
 
 use std::{
-    net::{IpAddr, SocketAddrV4},
-    sync::Arc,
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
-use provost_fleet::{Event, Happening, Registry, Sighting, State};
-use provost_plugin::{MacAddr, model::Identity};
-use tokio::sync::{Mutex, watch};
+use provost_fleet::{Event, Happening, Record, Registry, Sighting, State};
+use provost_plugin::{MacAddr, model::Identity, model::Line};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    pnp::exchange::{Announcement, Announcer, Heard, Outcome},
+    pnp::{
+        exchange::{Again, Announcement, Announcer, Heard, NotNotified, Notified, Outcome, REMEMBERED},
+        resync::{Account, NotResynced, Order, Resync, Resynced, is_host},
+    },
     request::{ConfigFile, ConfigRequest, Desk, Door, Fetched},
     world::{self, Located, NotLocated, Peer, Plan, World},
 };
+
+/// Phones that are told to fetch again at one time; each is a socket for as long as it takes to answer.
+const ORDERS: usize = 256;
+/// Where phones hear SIP that never said where.
+const SIP_PORT: u16 = 5060;
 
 #[derive(Debug)]
 pub struct Dispatch {
@@ -27,7 +37,19 @@ pub struct Dispatch {
     replaced: watch::Sender<u64>,
     pub registry: Arc<Registry>,
     /// One edit at a time.
-    pub(crate) editing: Mutex<()>,
+    pub(crate) editing: tokio::sync::Mutex<()>,
+    /// Where the exchange takes wishes; empty as long as phones are not heard.
+    exchange: OnceLock<mpsc::Sender<Again>>,
+    ordered: Mutex<HashSet<MacAddr>>,
+}
+
+/// What a phone was seen doing since some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Each file that it asked for, oldest first, whatever it got.
+    pub fetched: Vec<Event>,
+    /// It asked where its configuration is, as phones do when they start.
+    pub announced: bool,
 }
 
 impl Dispatch {
@@ -36,8 +58,15 @@ impl Dispatch {
             world: ArcSwap::from_pointee(world),
             replaced: watch::Sender::new(0),
             registry: Arc::default(),
-            editing: Mutex::default(),
+            editing: tokio::sync::Mutex::default(),
+            exchange: OnceLock::new(),
+            ordered: Mutex::default(),
         })
+    }
+
+    /// Has phones that were given no answer answered by the exchange that takes these wishes. The first one counts.
+    pub fn connect(&self, wishes: mpsc::Sender<Again>) {
+        let _ = self.exchange.set(wishes);
     }
 
     /// The world as it stands; whoever holds it keeps it whole.
@@ -62,6 +91,103 @@ impl Dispatch {
     pub(crate) fn judge(&self) {
         let world = self.world();
         self.registry.judge(|mac| world.fleet.device(mac).is_some());
+    }
+
+    /// Answers a phone that announced itself lately and was given no answer: to be called once the world knows it. Returns when the
+    /// phone has taken the URL, or after 32 s.
+    pub async fn notify_again(&self, mac: MacAddr) -> Result<Notified, NotNotified> {
+        let exchange = self.exchange.get().ok_or(NotNotified::Deaf)?;
+        let (told, outcome) = oneshot::channel();
+        exchange.try_send(Again { mac, told }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotNotified::Busy,
+            mpsc::error::TrySendError::Closed(_) => NotNotified::Deaf,
+        })?;
+        match outcome.await.unwrap_or(Err(NotNotified::Deaf)) {
+            // The exchange forgets soon whom it has answered; the registry does not.
+            Err(NotNotified::Unheard) => Err(self.answered_lately(mac).unwrap_or(NotNotified::Unheard)),
+            told => told,
+        }
+    }
+
+    fn answered_lately(&self, mac: MacAddr) -> Option<NotNotified> {
+        let since = SystemTime::now().checked_sub(REMEMBERED)?;
+        let events = self.registry.by_mac(mac)?.events;
+        events.iter().rev().take_while(|event| event.at >= since).find_map(|event| match event.what {
+            Happening::NotifyAnswered { code } => Some(NotNotified::Answered { status: code }),
+            _ => None,
+        })
+    }
+
+    /// Tells a phone to fetch again, or to reboot, and returns when it has said whether it will. That it does is seen by
+    /// [`Dispatch::since`]. Dropped before that, it is not said again, and the registry tells that nobody waited.
+    pub async fn resync(&self, mac: MacAddr, how: Resync) -> Result<Resynced, NotResynced> {
+        let _turn = Turn::take(&self.ordered, mac)?;
+        let order = self.order(mac, how)?;
+        self.record(Some(mac), Happening::Ordered { event: order.event.clone() });
+        let abandoned = Abandoned { dispatch: self, mac };
+        let outcome = order.give().await;
+        std::mem::forget(abandoned);
+        match &outcome {
+            Ok(Resynced { event, status, from, line, .. }) => {
+                tracing::info!(device = %mac, event, peer = %from, status, line, "resynced");
+            }
+            Err(error) => tracing::warn!(device = %mac, event = order.event, reason = %error, "not resynced"),
+        }
+        self.record(
+            Some(mac),
+            match &outcome {
+                Ok(Resynced { status: code, .. }) | Err(NotResynced::Refused { status: code, .. }) => {
+                    Happening::OrderAnswered { code: *code }
+                }
+                Err(error) => Happening::OrderFailed { reason: error.to_string() },
+            },
+        );
+        outcome
+    }
+
+    /// Whom to tell, where, and in which words.
+    fn order(&self, mac: MacAddr, how: Resync) -> Result<Order, NotResynced> {
+        let world = self.world();
+        if world.fleet.device(mac).is_none() {
+            return Err(NotResynced::Unknown(mac));
+        }
+        let record = self.registry.by_mac(mac).ok_or(NotResynced::Unseen)?;
+        let targets = targets(&record)?;
+        let peer = Peer {
+            identity: record.identity,
+            address: record.address,
+            interface: record.interface.clone(),
+            local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let offer = world.files_of(mac, &peer).map_err(NotResynced::Unsettled)?;
+        let phone = &offer.resolved.phone;
+        let words = offer.choice.plugin.spec.resync(phone.capabilities.family.as_deref());
+        let lines: Vec<&Line> = phone.settings.lines.iter().filter(|line| line.enabled != Some(false)).collect();
+        Ok(Order {
+            event: match how {
+                Resync::Fetch => words.event.clone(),
+                Resync::Reboot => words.reboot_event.clone(),
+            },
+            targets,
+            interface: record.interface,
+            user: lines.first().and_then(|line| line.username.clone().or(line.number.clone())),
+            accounts: lines.into_iter().filter_map(account).collect(),
+        })
+    }
+
+    /// What a phone was seen doing from `when` on. The registry keeps a few boots' worth, so this is for those who look now and then.
+    /// A phone that was answered after all, by [`Dispatch::notify_again`], counts as one that asked.
+    pub fn since(&self, mac: MacAddr, when: SystemTime) -> Seen {
+        let mut seen = Seen::default();
+        for event in self.registry.by_mac(mac).map(|record| record.events).unwrap_or_default() {
+            match &event.what {
+                _ if event.at < when => {}
+                Happening::Fetched { .. } => seen.fetched.push(event),
+                Happening::Announced { .. } | Happening::Refused { .. } => seen.announced = true,
+                _ => {}
+            }
+        }
+        seen
     }
 
     async fn decide(&self, request: &ConfigRequest) -> Decided {
@@ -171,6 +297,70 @@ impl Dispatch {
     }
 }
 
+/// A phone's turn to be told: one at a time for each, and not too many at once.
+struct Turn<'a> {
+    ordered: &'a Mutex<HashSet<MacAddr>>,
+    mac: MacAddr,
+}
+
+impl<'a> Turn<'a> {
+    fn take(ordered: &'a Mutex<HashSet<MacAddr>>, mac: MacAddr) -> Result<Turn<'a>, NotResynced> {
+        // A set of addresses is whole whatever panicked beside it.
+        let mut under_way = ordered.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.contains(&mac) {
+            return Err(NotResynced::UnderWay);
+        }
+        if under_way.len() >= ORDERS {
+            return Err(NotResynced::Full(ORDERS));
+        }
+        under_way.insert(mac);
+        Ok(Turn { ordered, mac })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.ordered.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mac);
+    }
+}
+
+/// Writes down that nobody waited for a phone's answer, should that be so.
+struct Abandoned<'a> {
+    dispatch: &'a Dispatch,
+    mac: MacAddr,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let reason = "whoever gave the order did not wait for the answer".to_owned();
+        self.dispatch.record(Some(self.mac), Happening::OrderFailed { reason });
+    }
+}
+
+/// Where a phone may hear an order: where it said, and where phones listen that did not, or that said it of the socket from which they
+/// announce themselves and nothing else.
+fn targets(record: &Record) -> Result<Vec<SocketAddrV4>, NotResynced> {
+    let host = match (record.contact, record.address.map(|address| address.to_canonical())) {
+        (Some(contact), _) => *contact.ip(),
+        (None, Some(IpAddr::V4(address))) => address,
+        (None, Some(address @ IpAddr::V6(_))) => return Err(NotResynced::NotV4(address)),
+        (None, None) => return Err(NotResynced::Unseen),
+    };
+    if !is_host(host) {
+        return Err(NotResynced::Unseen);
+    }
+    let usual = SocketAddrV4::new(host, SIP_PORT);
+    Ok(record.contact.into_iter().filter(|contact| *contact != usual).chain([usual]).collect())
+}
+
+/// The credentials of a line, if it has any.
+fn account(line: &Line) -> Option<Account> {
+    let user = line.auth_username.as_ref().or(line.username.as_ref()).or(line.number.as_ref())?;
+    let password = line.password.as_ref().filter(|password| !password.is_empty())?;
+    let realms = [&line.sip.domain, &line.sip.server].into_iter().flatten().cloned().collect();
+    Some(Account { line: line.position.unwrap_or(1), user: user.clone(), password: password.clone(), realms })
+}
+
 /// An answer, and what the log wants to know about it.
 struct Decided {
     fetched: Fetched,
@@ -239,14 +429,20 @@ impl Announcer for Dispatch {
             interface: Some(heard.interface.clone()),
             local: IpAddr::V4(heard.local),
         };
-        self.observe(
-            &world,
-            heard.identity.clone(),
-            Door::Pnp,
-            IpAddr::V4(*heard.from.ip()),
-            Some(heard.interface.clone()),
-            IpAddr::V4(heard.local),
-        );
+        // Who is asked about again has not spoken again.
+        if !heard.again {
+            self.observe(
+                &world,
+                heard.identity.clone(),
+                Door::Pnp,
+                IpAddr::V4(*heard.from.ip()),
+                Some(heard.interface.clone()),
+                IpAddr::V4(heard.local),
+            );
+            if let Some(mac) = heard.identity.mac {
+                self.registry.hears_at(mac, heard.contact);
+            }
+        }
         let planned = match world.plan(&peer) {
             Ok(Plan::Forward { url }) => Ok((url, None)),
             Ok(Plan::Own { choice, announced }) => {
@@ -281,6 +477,7 @@ impl Announcer for Dispatch {
             door = "pnp",
             peer = %heard.from,
             interface = heard.interface,
+            again = heard.again.then_some(true),
             outcome,
             url,
             reason,
@@ -319,5 +516,21 @@ impl Announcer for Dispatch {
                 None => Happening::NotifyTimedOut { reason },
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phone_has_one_turn_and_there_are_so_many_and_no_more() {
+        let ordered = Mutex::default();
+        let mac = |number: usize| MacAddr::new([2, 0, 0, 0, (number / 256) as u8, (number % 256) as u8]);
+        let mut turns: Vec<Turn> = (0..ORDERS).map(|number| Turn::take(&ordered, mac(number)).unwrap()).collect();
+        assert!(matches!(Turn::take(&ordered, mac(0)), Err(NotResynced::UnderWay)));
+        assert!(matches!(Turn::take(&ordered, mac(ORDERS)), Err(NotResynced::Full(ORDERS))));
+        turns.pop();
+        assert!(Turn::take(&ordered, mac(ORDERS)).is_ok());
     }
 }

@@ -165,6 +165,7 @@ mod tests {
             identity: Identity::default(),
             door: "pnp".into(),
             address: None,
+            contact: None,
             interface: None,
             local: None,
             first_seen: at(1),

@@ -226,6 +226,7 @@ fn open_pnp(
     let opened = reply_socket(pnp.reply_port, pnp.receive_buffer).and_then(|socket| {
         let port = socket.local_addr()?.port();
         let exchange = Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?;
+        dispatch.connect(exchange.wishes());
         Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped))?))
     });
     match opened {

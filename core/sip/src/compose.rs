@@ -12,6 +12,7 @@ use rsip::headers::{
 };
 use rsip::{Header, Headers, Method};
 
+use crate::digest::Authorization;
 use crate::params::is_token;
 use crate::reader::{MAX_DATAGRAM, MAX_HEADERS};
 use crate::subscribe::Subscribe;
@@ -131,7 +132,23 @@ pub fn announce(message: &Unsolicited<'_>, event: &str, url: &str) -> Result<Vec
 /// A NOTIFY that makes a phone fetch again. `event` is what its vendor listens to: `check-sync`,
 /// `check-sync;reboot=true`, `resync`.
 pub fn check_sync(message: &Unsolicited<'_>, event: &str) -> Result<Vec<u8>, Unsendable> {
+    order(message, event, None)
+}
+
+/// The same NOTIFY for a phone that has challenged it: a new branch and the next CSeq, and the answer to the challenge.
+pub fn check_sync_again(
+    message: &Unsolicited<'_>,
+    event: &str,
+    authorization: &Authorization,
+) -> Result<Vec<u8>, Unsendable> {
+    order(message, event, Some(authorization))
+}
+
+fn order(message: &Unsolicited<'_>, event: &str, authorization: Option<&Authorization>) -> Result<Vec<u8>, Unsendable> {
     let mut headers = unsolicited(message)?;
+    if let Some(authorization) = authorization {
+        headers.push(authorization.header());
+    }
     headers.push(UserAgent::from(text(message.product.as_bytes())).into());
     headers.push(Event::from(event_text(event)?).into());
     // Every NOTIFY has one (RFC 6665), even where no subscription was.

@@ -2,12 +2,13 @@
 //!
 //! [`read`] takes one UDP payload, [`Subscribe`] is what a phone asked, [`Answer`] is what it said to our NOTIFY, and
 //! [`compose`] writes what goes back. Sockets, clocks, randomness, retransmission and the decision whether a phone is
-//! served belong to the caller.
+//! served belong to the caller. A phone that wants to know who orders it about is answered by [`Challenge`].
 //!
 //! Received bytes are touched by this crate's own reader only: `rsip` refuses or misreads what phones send in practice
 //! (folding, compact names, bare line feeds, bytes that are not UTF-8). Its types carry everything that is composed.
 
 pub mod compose;
+mod digest;
 mod params;
 mod reader;
 mod response;
@@ -18,6 +19,7 @@ mod via;
 mod wire;
 
 pub use compose::Unsendable;
+pub use digest::{Algorithm, Authorization, Challenge, Credentials, NotAnswerable};
 pub use reader::{BodyFit, Header, Headers, MAX_DATAGRAM, MAX_HEADERS, Message, Request, Response, Unreadable, read};
 pub use response::{Answer, NotAnswer};
 pub use subscribe::{FoundMac, MacPlace, NotPnp, PACKAGE, Subscribe, TransactionKey};

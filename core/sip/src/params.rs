@@ -100,6 +100,14 @@ impl<'a> Param<'a> {
     pub(crate) fn value(&self) -> Option<Cow<'a, [u8]>> {
         self.raw.map(unquote).filter(|value| !value.is_empty())
     }
+
+    /// The value as it stands between its quotes, backslashes and all, for what has to go back as it came. Empty is a value here.
+    pub(crate) fn inside_quotes(&self) -> Option<&'a [u8]> {
+        self.raw.map(|raw| match raw {
+            [b'"', inside @ ..] => closing_quote(raw, 0).map_or(inside, |end| &raw[1..end]),
+            bare => bare,
+        })
+    }
 }
 
 /// The parameters of `Head;name=value;name`, without the head. Empty pieces (`;;`) are passed over.

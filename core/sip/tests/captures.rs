@@ -359,6 +359,27 @@ fn a_check_sync_is_the_one_that_worked_made_correct() {
     assert_eq!(String::from_utf8(ours).unwrap(), expected);
 }
 
+#[test]
+fn a_challenged_check_sync_is_the_same_with_the_answer_in_it() {
+    let asked = b"SIP/2.0 401 Unauthorized\r\nCall-ID: c1\r\nCSeq: 1 NOTIFY\r\n\
+        WWW-Authenticate: Digest realm=\"phone\", nonce=\"n1\", algorithm=MD5, qop=\"auth\"\r\n\r\n";
+    let Ok(provost_sip::Message::Response(response)) = provost_sip::read(asked) else { panic!("a response") };
+    let challenge = provost_sip::Challenge::from_response(&response).unwrap();
+    let phone = Uri::parse(b"sip:101@192.168.20.2:5060").unwrap();
+    let first = compose::check_sync(&unsolicited(&phone), "check-sync").unwrap();
+    let credentials = provost_sip::Credentials { user: "101", password: "secret" };
+    let answer = challenge.answer(&credentials, "NOTIFY", phone.target(), "0a4f113b").unwrap();
+    let message = Unsolicited { branch: "z9hG4bK-u2", cseq: 2, ..unsolicited(&phone) };
+    let again = compose::check_sync_again(&message, "check-sync", &answer).unwrap();
+    assert!(names(&again).iter().filter(|name| *name != "Authorization").eq(names(&first).iter()));
+    assert_eq!(only(&again, "CSeq"), "2 NOTIFY");
+    assert_eq!(
+        only(&again, "Authorization"),
+        "Digest username=\"101\", realm=\"phone\", nonce=\"n1\", uri=\"sip:101@192.168.20.2:5060\", \
+         response=\"863b9e43fea76bd6f65bac9f67ea40cb\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"0a4f113b\""
+    );
+}
+
 fn unsolicited(target: &Uri) -> Unsolicited<'_> {
     Unsolicited {
         target,

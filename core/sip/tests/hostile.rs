@@ -5,7 +5,7 @@ mod support;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use provost_sip::compose::{self, Notify, Reply, Unsendable, Unsolicited};
-use provost_sip::{Answer, Message, Subscribe, Uri, read};
+use provost_sip::{Answer, Challenge, Credentials, Message, Subscribe, Uri, read};
 use support::*;
 
 const TAIL_OF_OK: [&str; 8] = ["From", "To", "Call-ID", "CSeq", "Contact", "Expires", "Server", "Content-Length"];
@@ -205,6 +205,22 @@ proptest! {
         if let Ok(sent) = compose::check_sync(&message, &event) {
             prop_assert_eq!(names(&sent), CHECK_SYNC);
             prop_assert_eq!(request(&sent).uri, target.target());
+        }
+    }
+
+    #[test]
+    fn challenges(asked in "((Digest|Basic|X) )?((realm|nonce|qop|algorithm|stale|opaque)(=|= |)(\"?[^\r\n]{0,12}\"?|MD5|SHA-256|auth),? ?){0,8}") {
+        let message = format!("SIP/2.0 401 X\r\nWWW-Authenticate: {asked}\r\n\r\n");
+        let Ok(Message::Response(response)) = read(message.as_bytes()) else { return Ok(()) };
+        let Ok(challenge) = Challenge::from_response(&response) else { return Ok(()) };
+        let target = Uri::at(addr("192.0.2.9:5060"));
+        let credentials = Credentials { user: "101", password: "secret" };
+        let answer = challenge.answer(&credentials, "NOTIFY", target.target(), "c").expect("a plain user");
+        let message = Unsolicited {
+            target: &target, local: addr("192.0.2.1:5062"), from: None, tag: "t", branch: "z9hG4bK1", call_id: "c", cseq: 1, product: "p",
+        };
+        if let Ok(sent) = compose::check_sync_again(&message, "check-sync", &answer) {
+            prop_assert_eq!(names(&sent).into_iter().filter(|name| name != "Authorization").collect::<Vec<_>>(), CHECK_SYNC);
         }
     }
 }

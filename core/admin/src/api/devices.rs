@@ -17,6 +17,7 @@ use provost_plugin::{MacAddr, model::Identity};
 use provost_server::{
     edit::{self, Edit},
     explain,
+    pnp::resync::{NotResynced, Resync},
     progress::{self, FileState, Progress},
     world::{self, World},
 };
@@ -520,6 +521,10 @@ pub(crate) struct Approved {
     file: String,
     /// What came of the file for this phone: the files that it may fetch now.
     files: Vec<String>,
+    /// Whether it was told right then where to fetch.
+    notified: bool,
+    /// What came of that, for people.
+    outcome: String,
 }
 
 /// Enrol a phone: one that waits, or one that is yet to come
@@ -556,13 +561,84 @@ pub(crate) async fn approve(
     let content = Some(assignment.yaml(mac));
     admin.desk.edit(vec![Edit { path, of: None, content }]).await?;
     admin.desk.registry.ignore(mac, false);
+    // It may be waiting for an answer at this very moment.
+    let (notified, outcome) = match admin.desk.notify_again(mac).await {
+        Ok(notified) => (true, notified.to_string()),
+        Err(why) => (false, why.to_string()),
+    };
     let files = aside(move || {
         let world = admin.desk.world();
         let known = Known { mac, world: &world, record: admin.desk.registry.by_mac(mac) };
         known.files().unwrap_or_default().into_iter().map(|file| file.name).collect()
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(Approved { mac: mac.to_string(), file, files })))
+    Ok((StatusCode::CREATED, Json(Approved { mac: mac.to_string(), file, files, notified, outcome })))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Order {
+    /// Restart it, and not only fetch again.
+    #[serde(default)]
+    reboot: bool,
+}
+
+/// A phone has said that it will.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Obeyed {
+    /// The Event that it was told.
+    event: String,
+    status: u16,
+    /// The line whose credentials it wanted, where it wanted any.
+    line: Option<u16>,
+    /// What came of it, for people.
+    outcome: String,
+    /// What it was seen doing since then is its obedience: milliseconds since 1970.
+    ordered: u64,
+}
+
+/// Make a phone fetch again, or restart
+///
+/// By its vendor's own event, at the address where it was last heard; a phone that challenges gets a Digest answer with the credentials of
+/// one of its lines. Returns when it has said whether it will, after 32 s at the latest.
+#[utoipa::path(post, path = "/api/v1/devices/{mac}/resync", tag = "devices", params(("mac" = String, Path)), request_body = Order, responses(
+    (status = 200, body = Obeyed),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+    (status = 415, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 502, body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn resync(
+    State(admin): State<Admin>,
+    Mac(mac): Mac,
+    Body(order): Body<Order>,
+) -> Result<Json<Obeyed>, Problem> {
+    let how = if order.reboot { Resync::Reboot } else { Resync::Fetch };
+    let desk = Arc::clone(&admin.desk);
+    // Whoever asked may go away; the phone is told all the same.
+    let told = tokio::spawn(async move { desk.resync(mac, how).await });
+    match told.await.map_err(|_| Problem::internal("it was cut short; the server's log says why"))? {
+        Ok(obeyed) => Ok(Json(Obeyed {
+            outcome: obeyed.to_string(),
+            event: obeyed.event,
+            status: obeyed.status,
+            line: obeyed.line,
+            ordered: milliseconds(obeyed.ordered),
+        })),
+        Err(why) => Err(match &why {
+            NotResynced::Unknown(_) => Problem::not_found(why.to_string()),
+            NotResynced::UnderWay => Problem::conflict(why.to_string()),
+            NotResynced::Unseen | NotResynced::NotV4(_) | NotResynced::Unsettled(_) => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string())
+            }
+            _ => Problem::new(StatusCode::BAD_GATEWAY, why.to_string()),
+        }),
+    }
 }
 
 /// Hear no more of a phone that waits

@@ -40,6 +40,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
+        .routes(routes!(devices::resync))
         .routes(routes!(import::import))
         .routes(routes!(import::export))
         .routes(routes!(server::profiles))

@@ -2,10 +2,14 @@
 //!
 //! One task owns them all, so nothing here is locked. The desk is asked in a task of its own, since a plugin may take its time.
 //! Every queue and table is bounded; what does not fit is dropped and counted, and the phone repeats itself.
+//!
+//! A phone that was given no answer is remembered for a while: whoever approves it can have it answered there and then ([`Again`]),
+//! instead of walking over to it and pulling its plug.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, VecDeque},
+    fmt,
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -16,27 +20,34 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use provost_plugin::{MacAddr, model::Identity};
 use provost_sip::{Answer, Message, Subscribe, Uri, compose};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::UdpSocket,
-    sync::{Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 
-use super::{interfaces::Interface, listener::Datagram, neighbours};
+use super::{interfaces::Interface, listener::Datagram, neighbours, way::Way};
 use crate::{run::stopped, socket::set_receive_buffer};
 
 /// RFC 3261 §17.1.2.2 and its timers: T1, T2 and 64·T1.
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
-const GIVE_UP: Duration = Duration::from_secs(32);
+pub(super) const T1: Duration = Duration::from_millis(500);
+pub(super) const T2: Duration = Duration::from_secs(4);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(32);
+/// How long a phone that got no answer can still be given one. It then waits for its next SUBSCRIBE anyway.
+pub const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+/// What is longer is forgotten as soon as its copies come no more: no phone writes so much (the longest capture has 704 bytes), and
+/// thousands of such would be much memory for a long time.
+const LONGEST_REMEMBERED: usize = 2048;
 /// Conversations at one time: more phones than any one network segment holds.
 const CONVERSATIONS: usize = 65_536;
 /// Desk questions at one time.
 const QUESTIONS: usize = 256;
+/// Wishes waiting to be looked at, and callers that may wait for the same NOTIFY.
+const WISHES: usize = 256;
+const WAITERS: usize = 16;
 /// Copies of one SUBSCRIBE that are answered if they all came before the desk had spoken.
 const COPIES: usize = 16;
 /// The NOTIFY is our first request in its dialog, and the last.
@@ -48,9 +59,13 @@ pub const PRODUCT: &str = concat!("Provost/", env!("CARGO_PKG_VERSION"));
 pub struct Heard {
     pub identity: Identity,
     pub from: SocketAddrV4,
+    /// Where it hears SIP: the port of its Contact, if that is its own host, else the port that it spoke from.
+    pub contact: SocketAddrV4,
     pub interface: String,
     /// Our address in the phone's subnet.
     pub local: Ipv4Addr,
+    /// It spoke a while ago and is asked about again because somebody wants it answered now.
+    pub again: bool,
 }
 
 /// What the desk says to a SUBSCRIBE.
@@ -72,6 +87,56 @@ pub enum Outcome {
     TimedOut,
     /// It could not be composed or sent.
     Unsent { reason: String },
+}
+
+/// A wish: that a phone which was given no answer is asked about again, and answered.
+#[derive(Debug)]
+pub struct Again {
+    pub mac: MacAddr,
+    pub told: oneshot::Sender<Result<Notified, NotNotified>>,
+}
+
+/// A phone was told where to fetch, and took it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notified {
+    pub url: String,
+    pub status: u16,
+    pub to: SocketAddrV4,
+}
+
+impl fmt::Display for Notified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it was told {} at {} and answered {}", self.url, self.to, self.status)
+    }
+}
+
+/// Why a phone was not told, or what came of telling it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNotified {
+    #[error(
+        "it has not announced itself in the last {} minutes; it is answered when it does, at its next start at the latest",
+        REMEMBERED.as_secs() / 60
+    )]
+    Unheard,
+    #[error("it was told already, and answered {status}")]
+    Answered { status: u16 },
+    #[error("it may not be told: {reason}")]
+    Silence { reason: String },
+    #[error(
+        "it was told, but said nothing to it for {} s; it may be off, restarting, or at another address by now",
+        GIVE_UP.as_secs()
+    )]
+    TimedOut,
+    #[error("it was told, and refused it with {status} {reason}")]
+    Refused { status: u16, reason: String },
+    #[error("it could not be told: {reason}")]
+    Unsent { reason: String },
+    #[error("the interface that heard it is gone, or has no address any more")]
+    Gone,
+    #[error("too many phones are being answered right now; try again in a moment")]
+    Busy,
+    #[error("phones are not heard by this server: pnp is off, or its door could not be opened, which the log says")]
+    Deaf,
 }
 
 /// Where announcements are decided and their outcomes kept.
@@ -124,12 +189,18 @@ pub struct Exchange<A> {
     branches: HashMap<String, Key>,
     /// The phone and its Call-ID → the same, for phones that do not bring the branch back.
     calls: HashMap<(Ipv4Addr, String), Key>,
+    /// The last conversation of each phone that told its MAC.
+    newest: HashMap<MacAddr, Key>,
+    /// Those that are remembered long, in the order in which they fell silent: when, and which timer that is. They have no place among
+    /// the timers, which hold what happens soon.
+    silent: VecDeque<(Instant, u64, Key)>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     timed: HashMap<u64, Key>,
     serial: u64,
     random: RandomState,
     questions: Arc<Semaphore>,
     decided: (mpsc::Sender<Decided>, mpsc::Receiver<Decided>),
+    wishes: (mpsc::Sender<Again>, mpsc::Receiver<Again>),
 }
 
 /// What makes two SUBSCRIBEs copies of each other. Not the branch: some phones leave it out, and some change it with each copy.
@@ -155,6 +226,11 @@ struct Conversation {
     local: Ipv4Addr,
     interface: u32,
     state: State,
+    /// Who wants to know what becomes of it.
+    waiters: Vec<oneshot::Sender<Result<Notified, NotNotified>>>,
+    /// Bytes of the SUBSCRIBE.
+    size: usize,
+    heard: Instant,
     /// Of the desk, when it was asked.
     epoch: u64,
     /// How often the SUBSCRIBE came again.
@@ -167,11 +243,40 @@ struct Conversation {
 
 impl Conversation {
     /// Whether the same SUBSCRIBE means nothing new. One that is settled is only remembered for the sake of late copies: from another
-    /// port, or after the desk may have changed its mind, the phone is asking anew.
-    fn covers(&self, from: SocketAddrV4, epoch: u64) -> bool {
+    /// port, or after the desk may have changed its mind, or when the time of copies is over, the phone is asking anew.
+    fn covers(&self, from: SocketAddrV4, epoch: u64, now: Instant) -> bool {
         match self.state {
             State::Asking { .. } | State::Notifying { .. } => true,
+            State::Silent if self.heard + GIVE_UP <= now => false,
             State::Silent | State::Done { .. } => self.from == from && self.epoch == epoch,
+        }
+    }
+
+    /// Says to all who wait what has become of it. They may have gone meanwhile.
+    fn tell(&mut self, what: &Result<Notified, NotNotified>) {
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.send(what.clone());
+        }
+    }
+
+    /// What the desk is asked.
+    fn question(&self, interface: String, again: bool) -> Heard {
+        let subscribe = &self.subscribe;
+        let targets = targets(subscribe, self.from);
+        Heard {
+            identity: Identity {
+                mac: self.mac,
+                vendor: subscribe.vendor.clone(),
+                model: subscribe.model.clone(),
+                firmware: subscribe.firmware.clone(),
+                hardware: None,
+                user_agent: subscribe.user_agent.clone(),
+            },
+            from: self.from,
+            contact: targets.last().copied().unwrap_or(self.from),
+            interface,
+            local: self.local,
+            again,
         }
     }
 }
@@ -194,6 +299,7 @@ enum State {
     },
     Done {
         ok: Vec<u8>,
+        status: u16,
     },
 }
 
@@ -214,20 +320,29 @@ impl<A: Announcer> Exchange<A> {
             conversations: HashMap::new(),
             branches: HashMap::new(),
             calls: HashMap::new(),
+            newest: HashMap::new(),
+            silent: VecDeque::new(),
             timers: BinaryHeap::new(),
             timed: HashMap::new(),
             serial: 0,
             random: RandomState::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             decided: mpsc::channel(QUESTIONS),
+            wishes: mpsc::channel(WISHES),
         })
+    }
+
+    /// Where wishes are taken.
+    pub fn wishes(&self) -> mpsc::Sender<Again> {
+        self.wishes.0.clone()
     }
 
     /// Converses until told to stop.
     pub async fn run(mut self, mut datagrams: mpsc::Receiver<Datagram>, mut stop: watch::Receiver<bool>) {
         let mut buffer = vec![0; provost_sip::MAX_DATAGRAM + 1];
         loop {
-            let next = self.timers.peek().map(|Reverse((at, _))| *at);
+            let soon = self.timers.peek().map(|Reverse((at, _))| *at);
+            let next = soon.into_iter().chain(self.silent.front().map(|(until, ..)| *until)).min();
             tokio::select! {
                 // Answers first: each one read in time saves a retransmission.
                 biased;
@@ -238,6 +353,7 @@ impl<A: Announcer> Exchange<A> {
                     Err(error) => tracing::debug!(%error, "cannot receive an answer"),
                 },
                 Some(decided) = self.decided.1.recv() => self.proceed(decided),
+                Some(again) = self.wishes.1.recv() => self.again(again),
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.ring(),
                 // Heard only as fast as they can be decided; the channel holds the rest of a burst.
                 datagram = datagrams.recv(), if self.questions.available_permits() > 0 => match datagram {
@@ -278,9 +394,9 @@ impl<A: Announcer> Exchange<A> {
             let _ = self.socket.try_send_to(&[], SocketAddrV4::new(*datagram.from.ip(), 9).into());
         }
         let key = Key { from: *datagram.from.ip(), mac, call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
-        let epoch = self.announcer.epoch();
+        let (epoch, now) = (self.announcer.epoch(), Instant::now());
         if let Some(conversation) = self.conversations.get_mut(&key)
-            && conversation.covers(datagram.from, epoch)
+            && conversation.covers(datagram.from, epoch, now)
         {
             count(&self.counters.duplicates);
             // With two interfaces on one segment everything is heard twice; the phone has sent it once.
@@ -296,43 +412,25 @@ impl<A: Announcer> Exchange<A> {
             }
             // Each copy is answered, since the answer to the one before may be lost; the NOTIFY has timers of its own.
             let conversation = &self.conversations[&key];
-            if let State::Notifying { ok, .. } | State::Done { ok } = &conversation.state {
+            if let State::Notifying { ok, .. } | State::Done { ok, .. } = &conversation.state {
                 self.send(ok, conversation, to);
             }
             return;
         }
-        let heard_on = {
-            let interfaces = self.interfaces.borrow();
-            let interface = interfaces.iter().find(|interface| interface.index == datagram.interface);
-            interface.and_then(|interface| Some((interface.name.clone(), interface.address_for(*datagram.from.ip())?)))
-        };
-        let Some((interface, local)) = heard_on else {
+        let Some((interface, local)) = self.heard_on(datagram.interface, *datagram.from.ip()) else {
             tracing::debug!(from = %datagram.from, interface = datagram.interface, "heard on an interface without an address");
             return;
-        };
-        if self.conversations.len() >= CONVERSATIONS {
-            count(&self.counters.overflow);
-            return;
-        }
-        let heard = Heard {
-            identity: Identity {
-                mac,
-                vendor: subscribe.vendor.clone(),
-                model: subscribe.model.clone(),
-                firmware: subscribe.firmware.clone(),
-                hardware: None,
-                user_agent: subscribe.user_agent.clone(),
-            },
-            from: datagram.from,
-            interface,
-            local,
         };
         let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
             // Not remembered, so that the phone's next copy gets its chance.
             count(&self.counters.overflow);
             return;
         };
-        let until = Instant::now() + GIVE_UP;
+        if self.conversations.len() >= CONVERSATIONS && !self.make_room() {
+            count(&self.counters.overflow);
+            return;
+        }
+        let until = now + GIVE_UP;
         let askers = vec![ok_target(&subscribe, datagram.from, 0)];
         let conversation = Conversation {
             subscribe: Box::new(subscribe),
@@ -341,19 +439,153 @@ impl<A: Announcer> Exchange<A> {
             local,
             interface: datagram.interface,
             state: State::Asking { askers },
+            waiters: Vec::new(),
+            size: datagram.bytes.len(),
+            heard: now,
             epoch,
             copies: 0,
             until,
             timer: 0,
         };
+        let heard = conversation.question(interface, false);
+        // It may be one that was settled, under the same key.
+        self.forget(&key);
+        if let Some(before) = mac.and_then(|mac| self.newest.insert(mac, key.clone())) {
+            self.supersede(&before);
+        }
         self.conversations.insert(key.clone(), conversation);
         self.wake(until, &key);
+        self.ask(key, heard, permit);
+    }
+
+    /// The name of an interface, and our address in the phone's subnet on it.
+    fn heard_on(&self, index: u32, phone: Ipv4Addr) -> Option<(String, Ipv4Addr)> {
+        let interfaces = self.interfaces.borrow();
+        let interface = interfaces.iter().find(|interface| interface.index == index)?;
+        Some((interface.name.clone(), interface.address_for(phone)?))
+    }
+
+    fn ask(&self, key: Key, heard: Heard, permit: OwnedSemaphorePermit) {
         let (announcer, decided) = (Arc::clone(&self.announcer), self.decided.0.clone());
         tokio::spawn(async move {
             let announcement = announcer.announce(heard).await;
             let _ = decided.send(Decided { key, announcement }).await;
             drop(permit);
         });
+    }
+
+    /// Somebody wants a phone to be answered that was not.
+    fn again(&mut self, Again { mac, told }: Again) {
+        let key = self.newest.get(&mac).cloned();
+        let Some((key, conversation)) = key.and_then(|key| Some((key.clone(), self.conversations.get_mut(&key)?)))
+        else {
+            let _ = told.send(Err(NotNotified::Unheard));
+            return;
+        };
+        let refused = match &conversation.state {
+            State::Done { status, .. } => Some(NotNotified::Answered { status: *status }),
+            State::Silent if conversation.heard + REMEMBERED <= Instant::now() => Some(NotNotified::Unheard),
+            _ if conversation.waiters.len() >= WAITERS => Some(NotNotified::Busy),
+            _ => None,
+        };
+        if let Some(why) = refused {
+            let _ = told.send(Err(why));
+            return;
+        }
+        conversation.waiters.push(told);
+        // If the desk is being asked already, or the phone being told, its outcome is what was wished for.
+        if matches!(conversation.state, State::Silent) {
+            let askers = vec![ok_target(&conversation.subscribe, conversation.from, 0)];
+            self.ask_again(&key, askers);
+        }
+    }
+
+    /// Asks the desk about a phone that spoke earlier and for which somebody waits.
+    fn ask_again(&mut self, key: &Key, askers: Vec<SocketAddrV4>) {
+        let (epoch, until) = (self.announcer.epoch(), Instant::now() + GIVE_UP);
+        let permit = Arc::clone(&self.questions).try_acquire_owned();
+        let Some(conversation) = self.conversations.get(key) else { return };
+        let place = self.heard_on(conversation.interface, *conversation.from.ip());
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        let (Some((interface, local)), Ok(permit)) = (&place, permit) else {
+            conversation.tell(&Err(if place.is_none() { NotNotified::Gone } else { NotNotified::Busy }));
+            if !matches!(conversation.state, State::Silent) {
+                self.fall_silent(key);
+            }
+            return;
+        };
+        conversation.local = *local;
+        conversation.epoch = epoch;
+        conversation.state = State::Asking { askers };
+        conversation.until = until;
+        let heard = conversation.question(interface.clone(), true);
+        self.wake(until, key);
+        self.ask(key.clone(), heard, permit);
+    }
+
+    /// Nothing more is said to this phone until it speaks again or somebody asks for it.
+    fn fall_silent(&mut self, key: &Key) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        conversation.state = State::Silent;
+        let is_newest = conversation.mac.is_some_and(|mac| self.newest.get(&mac) == Some(key));
+        if is_newest && conversation.size <= LONGEST_REMEMBERED {
+            let until = conversation.heard + REMEMBERED;
+            conversation.until = until;
+            self.timed.remove(&conversation.timer);
+            self.serial += 1;
+            conversation.timer = self.serial;
+            self.silent.push_back((until, self.serial, key.clone()));
+            self.sweep();
+        } else {
+            self.supersede(key);
+        }
+    }
+
+    /// Remembers one that is silent no longer than its copies may come.
+    fn supersede(&mut self, key: &Key) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        if matches!(conversation.state, State::Silent) {
+            conversation.until = conversation.heard + GIVE_UP;
+            let until = conversation.until;
+            self.wake(until, key);
+        }
+    }
+
+    /// Forgets the one that has been silent longest: it is the cheapest to lose. False where none is silent.
+    fn make_room(&mut self) -> bool {
+        while let Some((_, serial, key)) = self.silent.pop_front() {
+            if self.conversations.get(&key).is_some_and(|conversation| conversation.timer == serial) {
+                self.forget(&key);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(mut conversation) = self.conversations.remove(key) else { return };
+        self.timed.remove(&conversation.timer);
+        if let Some(mac) = conversation.mac
+            && self.newest.get(&mac) == Some(key)
+        {
+            self.newest.remove(&mac);
+        }
+        let late = format!("what to tell it was not settled within {} s", GIVE_UP.as_secs());
+        conversation.tell(&Err(NotNotified::Unsent { reason: late }));
+    }
+
+    /// Takes out what has been overtaken, before it outgrows what counts.
+    fn sweep(&mut self) {
+        if self.silent.len() > 2 * self.conversations.len() + 64 {
+            let conversations = &self.conversations;
+            self.silent.retain(|(_, serial, key)| {
+                conversations.get(key).is_some_and(|conversation| conversation.timer == *serial)
+            });
+        }
+        if self.timers.len() > 2 * self.timed.len() + 64 {
+            let timed = &self.timed;
+            self.timers.retain(|Reverse((_, serial))| timed.contains_key(serial));
+        }
     }
 
     /// The desk has spoken.
@@ -365,11 +597,17 @@ impl<A: Announcer> Exchange<A> {
         let askers = std::mem::take(askers);
         let url = match announcement {
             Announcement::Url(url) => url,
-            Announcement::Silence { .. } => {
+            Announcement::Silence { reason } => {
                 count(&self.counters.silent);
-                if let Some(conversation) = self.conversations.get_mut(&key) {
-                    conversation.state = State::Silent;
+                let epoch = self.announcer.epoch();
+                let Some(conversation) = self.conversations.get_mut(&key) else { return };
+                if !conversation.waiters.is_empty() && conversation.epoch != epoch {
+                    // The desk was asked before the change on whose account somebody waits.
+                    self.ask_again(&key, askers);
+                    return;
                 }
+                conversation.tell(&Err(NotNotified::Silence { reason }));
+                self.fall_silent(&key);
                 return;
             }
         };
@@ -398,8 +636,9 @@ impl<A: Announcer> Exchange<A> {
         let (ok, notify) = match composed {
             Ok(composed) => composed,
             Err(error) => {
-                conversation.state = State::Silent;
                 let (mac, from) = (conversation.mac, conversation.from);
+                conversation.tell(&Err(NotNotified::Unsent { reason: error.to_string() }));
+                self.fall_silent(&key);
                 self.announcer.outcome(mac, from, &url, Outcome::Unsent { reason: error.to_string() });
                 return;
             }
@@ -449,13 +688,24 @@ impl<A: Announcer> Exchange<A> {
     /// A timer has rung: send again, give up, or forget.
     fn ring(&mut self) {
         let now = Instant::now();
+        while let Some((until, serial, key)) = self.silent.front() {
+            let counts = self.conversations.get(key).is_some_and(|conversation| conversation.timer == *serial);
+            if counts && *until > now {
+                break;
+            }
+            if let Some((.., key)) = self.silent.pop_front()
+                && counts
+            {
+                self.forget(&key);
+            }
+        }
         while let Some(Reverse((at, serial))) = self.timers.peek().copied() {
             if at > now {
                 return;
             }
             self.timers.pop();
             let Some(key) = self.timed.remove(&serial) else { continue };
-            let Some(conversation) = self.conversations.get(&key) else { continue };
+            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
             if conversation.timer != serial {
                 continue;
             }
@@ -463,14 +713,14 @@ impl<A: Announcer> Exchange<A> {
                 State::Notifying { give_up, branch, url, .. } if *give_up <= now => {
                     count(&self.counters.timed_out);
                     let (mac, from, url, branch) = (conversation.mac, conversation.from, url.clone(), branch.clone());
+                    conversation.tell(&Err(NotNotified::TimedOut));
                     self.forget_answers(&branch, &key);
-                    self.conversations.remove(&key);
+                    // As good as not told: somebody may have it tried again.
+                    self.fall_silent(&key);
                     self.announcer.outcome(mac, from, &url, Outcome::TimedOut);
                 }
                 State::Notifying { .. } => self.notify(&key),
-                _ if conversation.until <= now => {
-                    self.conversations.remove(&key);
-                }
+                _ if conversation.until <= now => self.forget(&key),
                 // Its end was put off since this timer was set.
                 _ => {
                     let until = conversation.until;
@@ -512,9 +762,14 @@ impl<A: Announcer> Exchange<A> {
             return;
         }
         let (ok, branch, url) = (std::mem::take(ok), std::mem::take(branch), std::mem::take(url));
-        conversation.state = State::Done { ok };
+        conversation.state = State::Done { ok, status: answer.status };
         conversation.until = Instant::now() + GIVE_UP;
         let (mac, to) = (conversation.mac, conversation.from);
+        conversation.tell(&if answer.is_success() {
+            Ok(Notified { url: url.clone(), status: answer.status, to })
+        } else {
+            Err(NotNotified::Refused { status: answer.status, reason: answer.reason.clone() })
+        });
         self.forget_answers(&branch, &key);
         count(if answer.is_success() { &self.counters.answered } else { &self.counters.refused });
         self.announcer.outcome(mac, to, &url, Outcome::Answered { status: answer.status, reason: answer.reason });
@@ -532,18 +787,8 @@ impl<A: Announcer> Exchange<A> {
 
     fn send(&self, bytes: &[u8], conversation: &Conversation, to: SocketAddrV4) {
         // The interface that heard the phone, and our address in its subnet: not whatever the routing table would choose.
-        let info = libc::in_pktinfo {
-            ipi_ifindex: conversation.interface as i32,
-            ipi_spec_dst: libc::in_addr { s_addr: u32::from(conversation.local).to_be() },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
-        let sent = self.socket.try_io(tokio::io::Interest::WRITABLE, || {
-            use std::os::fd::AsRawFd;
-            let parts = [std::io::IoSlice::new(bytes)];
-            let control = [ControlMessage::Ipv4PacketInfo(&info)];
-            Ok(sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&SockaddrIn::from(to)))?)
-        });
-        if let Err(error) = sent {
+        let way = Way { interface: conversation.interface, local: conversation.local };
+        if let Err(error) = way.try_send(&self.socket, bytes, to) {
             // As good as lost on the way: timers and copies take care of it.
             tracing::debug!(%to, %error, "cannot send");
         }
@@ -551,10 +796,12 @@ impl<A: Announcer> Exchange<A> {
 
     fn wake(&mut self, at: Instant, key: &Key) {
         let Some(conversation) = self.conversations.get_mut(key) else { return };
+        self.timed.remove(&conversation.timer);
         self.serial += 1;
         conversation.timer = self.serial;
         self.timers.push(Reverse((at, self.serial)));
         self.timed.insert(self.serial, key.clone());
+        self.sweep();
     }
 
     /// A token that nobody else uses and nobody can guess well enough to answer in the phone's place.
@@ -595,8 +842,8 @@ fn only_v4(address: SocketAddr, from: SocketAddrV4) -> SocketAddrV4 {
     }
 }
 
-impl<A> std::fmt::Debug for Exchange<A> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<A> fmt::Debug for Exchange<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("port", &self.port).field("conversations", &self.conversations.len()).finish()
     }
 }

@@ -43,6 +43,11 @@ impl Interface {
         own.or(self.addresses.first()).map(|address| address.address)
     }
 
+    /// Whether the phone is in a subnet of ours here.
+    pub fn reaches(&self, peer: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|address| address.reaches(peer))
+    }
+
     /// Whether the group is to be joined here: named in the settings, or, if none is named, up and able.
     pub fn is_chosen(&self, named: &[String]) -> bool {
         self.up
