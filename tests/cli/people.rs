@@ -110,7 +110,8 @@ fn a_phone_that_waits_is_seen_approved_and_followed_until_it_is_in_step() {
     assert!(!shown.body.contains("s3<"), "a password stays in its file: {shown:?}");
     // The same from the command line.
     let admin = site.admin().to_string();
-    let (code, said, complained) = run(site.command(&["devices", "porter", "--admin", &admin]));
+    let enrolled = ["devices", "porter", "--standing", "enrolled", "--vendor", "acme", "--admin", &admin];
+    let (code, said, complained) = run(site.command(&enrolled));
     assert!(code == 0 && said.contains("out of date") && said.contains("1 phone\n"), "{said}{complained}");
     let (_, said, _) = run(site.command(&["history", STRANGER, "--admin", &admin]));
     assert!(said.contains("over http: unknown") && said.contains("over http: rendered"), "{said}");

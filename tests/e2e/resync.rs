@@ -1,7 +1,7 @@
 //! A phone that has its configuration is told to fetch again, and wants to know by whom.
 //!
-//! The server and the phone are the real program. Until there is a command for it, the order is given by the server's own desk, made
-//! here in the server's namespace: the one place among these tests that knows its crates.
+//! The server and the phone are the real program. Where the order must come from a desk that knows less than the server's own (a wrong
+//! password, one leg of two), it is made here in the server's namespace: the one place among these tests that knows its crates.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -68,6 +68,7 @@ fn was_heard(registry: &Registry, mac: MacAddr, at: std::net::SocketAddrV4, inte
         announced: true,
         address: Some((*at.ip()).into()),
         interface: Some(interface.into()),
+        local: None,
         at: SystemTime::now(),
     };
     registry.observe(sighting, State::Known);
@@ -173,4 +174,56 @@ fn of_two_legs_in_one_network_the_order_goes_out_at_the_one_that_heard_the_phone
         format!("{}\t{}", leg.address, links[0]["address"].as_str().unwrap())
     });
     assert_eq!(left, legs.collect::<Vec<_>>());
+}
+
+/// A command of the server's own machine, to the running server.
+fn administrator(lan: &Lan, server: &Server, words: &[&str]) -> (bool, String) {
+    let mut command = lan.server().command(&built().provost);
+    command.args(words).arg("--data").arg(server.data()).args(["--admin", &server.admin().to_string()]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_phone_that_waits_is_answered_the_moment_it_is_approved_and_obeys_from_then_on() {
+    let lan = Lan::new(1);
+    let server = Plan::on(lan.server()).start().ready();
+    let mac = "80:5e:c0:00:00:01";
+    let mut command = lan.phone(0).command(&built().provost);
+    command.args(["simulate", "--mac", mac, "--json", "--challenge=sha256", "--credentials", "101:s3cret-101"]);
+    command.args(["--source", &lan.phone(0).address().to_string()]);
+    for directory in ["profiles", "templates", "plugins"] {
+        command.arg(format!("--{directory}")).arg(server.data().join(directory));
+    }
+    command.arg("--state").arg(std::env::temp_dir()).stdin(Stdio::null());
+    let password = server.data().join("password");
+    std::fs::write(&password, "s3cret-101\n").unwrap();
+    thread::scope(|scope| {
+        let phone = scope.spawn(move || command.output().unwrap());
+        let said = |what: &str, outcome: &str| {
+            server.wait_for(what, |line| {
+                line.is("message", what) && line.is("device", mac) && line.is("outcome", outcome)
+            })
+        };
+        said("subscribe", "silence");
+        let (done, waiting) = administrator(&lan, &server, &["devices", "--standing", "pending"]);
+        assert!(done && waiting.contains(mac) && waiting.contains("Yealink"), "{waiting}");
+        let (done, told) = administrator(
+            &lan,
+            &server,
+            &["approve", mac, "--number", "101", "--password-file", password.to_str().unwrap()],
+        );
+        assert!(done && told.contains("is enrolled") && told.contains("and answered 200"), "{told}");
+        said("fetch", "rendered");
+        let (done, told) = administrator(&lan, &server, &["resync", mac]);
+        assert!(done && told.contains("check-sync") && told.contains("line 1"), "{told}");
+        let output = phone.join().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(report["configured"], true, "{report:#}");
+        assert_eq!(report["challenged"][0]["proof"], "right", "{report:#}");
+    });
+    let (_, said) = administrator(&lan, &server, &["devices", "--progress", "in_step"]);
+    assert!(said.contains("1 phone\n"), "{said}");
 }

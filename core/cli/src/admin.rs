@@ -56,7 +56,7 @@ impl Asking {
 fn query(words: &DevicesArgs) -> String {
     let mut query = String::from("sort=mac");
     let given =
-        [("q", &words.search), ("state", &words.state), ("progress", &words.progress), ("vendor", &words.vendor)];
+        [("q", &words.search), ("state", &words.standing), ("progress", &words.progress), ("vendor", &words.vendor)];
     for (name, value) in given {
         if let Some(value) = value {
             query.push_str(&format!("&{name}={}", provost_plugin::percent_encode(value)));

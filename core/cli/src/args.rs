@@ -185,8 +185,8 @@ pub(crate) struct DevicesArgs {
     /// Only phones with this in MAC, name, vendor, model, firmware, profile or address
     pub(crate) search: Option<String>,
     /// Only phones of this standing: pending, ignored, enrolled or disabled
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Option<String>,
+    #[arg(long, value_name = "STANDING")]
+    pub(crate) standing: Option<String>,
     /// Only phones that have come so far: never_seen, never_fetched, fetching, in_step, out_of_date, stuck or gone
     #[arg(long, value_name = "STAGE")]
     pub(crate) progress: Option<String>,
