@@ -2,7 +2,7 @@
 //! request in flight finishes on the one it started with.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -46,6 +46,31 @@ impl Fleet {
     /// This fleet as it would be with these files written (none: deleted). Nothing is written.
     pub fn edited(&self, edits: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> (Fleet, Vec<Problem>) {
         Fleet::of(files::edited(&self.sources, &PROFILES, edits), Vec::new(), Some(self))
+    }
+
+    /// The devices of which these files decide in this fleet or in `before`; none where they hold more than devices, which may concern all.
+    pub fn concerned<'a>(
+        &self,
+        before: &Fleet,
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> Option<BTreeSet<MacAddr>> {
+        let mut macs = BTreeSet::new();
+        for path in paths {
+            for source in [self.sources.get(path), before.sources.get(path)].into_iter().flatten() {
+                let Document { defaults, sites, networks, vendors, models, profiles, devices } = &*source.document;
+                let only_devices = defaults.is_none()
+                    && sites.is_empty()
+                    && networks.is_empty()
+                    && vendors.is_empty()
+                    && models.is_empty()
+                    && profiles.is_empty();
+                if !only_devices {
+                    return None;
+                }
+                macs.extend(devices.iter().map(|device| device.mac()));
+            }
+        }
+        Some(macs)
     }
 
     /// Whether this content of a file (none: no such file) is what was last seen of it.

@@ -191,10 +191,21 @@ impl Dispatch {
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };
-        let failing = |mac: &_| !current.troubles.contains_key(mac);
-        let broken: Vec<Finding> = try_devices(&world, &current.troubles, None)
+        // A file of devices alone concerns nobody else; anything more may concern everybody.
+        let paths = edits.iter().map(|edit| edit.path.as_path());
+        let failed = match world.fleet.concerned(&current.fleet, paths) {
+            Some(macs) => {
+                let devices =
+                    macs.iter().filter_map(|mac| world.fleet.device(*mac)).filter(|device| device.is_enabled());
+                let tried =
+                    devices.map(|device| (device.mac(), world.try_device(device, current.troubles.get(&device.mac()))));
+                tried.filter_map(|(mac, tried)| Some((mac, tried.err()?))).collect()
+            }
+            None => try_devices(&world, &current.troubles, None),
+        };
+        let broken: Vec<Finding> = failed
             .into_iter()
-            .filter(|(mac, _)| failing(mac))
+            .filter(|(mac, _)| !current.troubles.contains_key(mac))
             .map(|(mac, trouble)| {
                 let device = world.fleet.device(mac);
                 Finding {
