@@ -1,8 +1,10 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
-mod devices;
-mod server;
-mod write;
+pub(crate) mod approvals;
+pub(crate) mod devices;
+pub(crate) mod preview;
+pub(crate) mod server;
+pub(crate) mod write;
 
 use axum::{
     Json, Router,
@@ -39,6 +41,9 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(preview::preview))
+        .routes(routes!(preview::explanation))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
