@@ -15,6 +15,8 @@ mod data;
 mod forward;
 /// What an author of plugins has: made, checked, tested, packed and added.
 mod kit;
+/// The pages of the device manager: the way in, and what may be seen and done by whom.
+mod pages;
 /// The door for people: who may, what is written, and that nothing acknowledged is lost.
 mod people;
 /// Plugins come, change and go in a running server: folders, libraries, a library in C; broken ones are refused with the reason.

@@ -228,6 +228,11 @@ impl Server {
         self.child.id()
     }
 
+    /// The door for people.
+    pub fn admin(&self) -> SocketAddrV4 {
+        self.plan.admin
+    }
+
     /// The base URL of HTTP as a phone on this address's network sees it.
     pub fn http_url(&self, address: Ipv4Addr) -> String {
         format!("http://{address}:{}/", self.plan.http.port())

@@ -1,4 +1,5 @@
-//! Who may do what. A request carries a key (`Authorization: Bearer …`), and a key has a scope. The server makes one key of every scope
+//! Who may do what with the API. A request carries a key (`Authorization: Bearer …`), and a key has a scope; or the session of somebody
+//! who is logged in at the pages, who may do everything. The server makes one key of every scope
 //! at each start and writes it where only its own user can read it: whoever can read that file can read the passwords in the profiles
 //! anyway. Further keys are made by hand; of those only the digest is kept.
 
@@ -20,7 +21,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Admin, problem::Problem};
+use crate::{problem::Problem, serve::Door};
 
 /// What a key allows. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +76,10 @@ impl Keys {
         Ok(Keys { known: Mutex::new(BTreeMap::from([(digest(&key), Scope::Admin)])) })
     }
 
+    pub(crate) fn is_admin(&self, key: &str) -> bool {
+        self.scope(key) == Some(Scope::Admin)
+    }
+
     fn scope(&self, key: &str) -> Option<Scope> {
         // Compared by digest: how long that takes says nothing of the key.
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest(key)).copied()
@@ -98,14 +103,26 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
 }
 
 /// Lets through who may, and tells the others what is missing.
-pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
     let Some(needed) = needs(request.method(), request.uri().path()) else { return next.run(request).await };
     let key = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
-    let scope = key.and_then(|key| admin.keys.scope(key));
+    // A script of our own pages comes with the cookie of who is logged in. Another site's page can make a browser send that cookie
+    // too, but cannot read the token.
+    if key.is_none()
+        && let Some(session) = door.people.sessions.find(request.headers(), true)
+    {
+        let is_reading = request.method() == Method::GET || request.method() == Method::HEAD;
+        let token = request.headers().get("x-csrf-token").and_then(|value| value.to_str().ok());
+        if is_reading || token.is_some_and(|token| session.issued(token)) {
+            return next.run(request).await;
+        }
+        return Problem::new(StatusCode::FORBIDDEN, "with a session it takes the header X-CSRF-Token").into_response();
+    }
+    let scope = key.and_then(|key| door.admin.keys.scope(key));
     match scope {
         Some(scope) if scope >= needed => next.run(request).await,
         Some(_) => Problem::new(
@@ -116,7 +133,9 @@ pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
         None => {
             let detail = match key {
                 Some(_) => "this key is not known; the server makes a new one at each start, in state/admin.key",
-                None => "a key is needed: Authorization: Bearer KEY, with the key in state/admin.key",
+                None => {
+                    "a key is needed: Authorization: Bearer KEY, with the key in state/admin.key, or a session of the pages"
+                }
             };
             let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));

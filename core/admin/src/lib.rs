@@ -1,4 +1,5 @@
-//! The people's door: the API of the device manager, what stands in it for whom, and the client that the command line uses.
+//! The people's door: the API and the pages of the device manager, what stands in them for whom, and the client that the command line
+//! uses.
 //!
 //! Nothing is decided here that the desk ([`provost_server::dispatch::Dispatch`]) does not decide for phones, and nothing is kept here:
 //! what phones should be are the profile files, what they were seen doing is the registry. A handler reads a request, asks the desk,
@@ -10,6 +11,7 @@ pub mod client;
 mod metrics;
 mod problem;
 mod serve;
+mod ui;
 
 pub use api::document;
 pub use auth::{Keys, KeysError};

@@ -2,7 +2,11 @@
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
-use axum::{Router, middleware};
+use axum::{Router, extract::FromRef, http::Request, middleware};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -12,7 +16,10 @@ use provost_fleet::Store;
 use provost_server::{dispatch::Dispatch, pnp::exchange::Counters};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{Keys, api, auth};
+use crate::{
+    Keys, api, auth,
+    ui::{self, People, Visitor},
+};
 
 /// People and their programs, not a building of phones.
 const CONNECTIONS: usize = 256;
@@ -28,10 +35,24 @@ pub struct Admin {
     pub counters: Arc<Counters>,
 }
 
-impl Admin {
+/// The same, and who is logged in.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) admin: Admin,
+    pub(crate) people: Arc<People>,
+}
+
+impl FromRef<Door> for Admin {
+    fn from_ref(door: &Door) -> Admin {
+        door.admin.clone()
+    }
+}
+
+impl Door {
     fn routes(self) -> Router {
         let guard = middleware::from_fn_with_state(self.clone(), auth::guard);
-        api::routes().layer(guard).with_state(self)
+        let api = api::routes().layer(guard).with_state(self.admin.clone());
+        ui::routes(&self).with_state(self).merge(api)
     }
 }
 
@@ -39,15 +60,16 @@ impl Admin {
 pub async fn serve(listener: TcpListener, admin: Admin, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let routes = admin.routes();
+    let people = Arc::new(People::new(&admin.desk.world().settings.state, stop.clone()));
+    let routes = TowerToHyperService::new(Door { admin, people }.routes());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-        let stream = tokio::select! {
+        let (stream, visitor) = tokio::select! {
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, from)) => (stream, Visitor(from.ip())),
                 Err(error) => {
                     // A connection that broke off, or no descriptor left: others go on.
                     tracing::debug!(%error, "cannot accept a connection");
@@ -56,7 +78,11 @@ pub async fn serve(listener: TcpListener, admin: Admin, mut stop: watch::Receive
                 }
             },
         };
-        let service = TowerToHyperService::new(routes.clone());
+        let routes = routes.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(visitor);
+            routes.call(request)
+        });
         let mut stop = stop.clone();
         connections.spawn(async move {
             let _permit = permit;

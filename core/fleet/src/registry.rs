@@ -193,6 +193,8 @@ pub struct Registry {
     forgotten: AtomicU64,
     /// Rung when something changed, for whoever keeps it.
     changed: OnceLock<SyncSender<()>>,
+    /// How often something changed, for whoever looks now and then.
+    changes: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +238,7 @@ impl Registry {
             sightings: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             changed: OnceLock::new(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -302,7 +305,13 @@ impl Registry {
         true
     }
 
+    /// Another number whenever something changed.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     fn tell(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
         if let Some(bell) = self.changed.get() {
             // Full: it has been rung and not answered yet.
             let _ = bell.try_send(());

@@ -31,6 +31,8 @@ pub struct Shelf {
     /// What lies on disk and was refused, by where it lies. Asking it again what it is would cost a process, memory that is never
     /// given back, and perhaps a deadline, at every look at the disk.
     refused: BTreeMap<PathBuf, Refusal>,
+    /// Everything that was wrong when this shelf was built, for people to see.
+    problems: Vec<Problem>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +101,11 @@ impl Shelf {
         self.plugins.values()
     }
 
+    /// What lies on disk and was refused, and why; an older version of it may be in service.
+    pub fn refused(&self) -> &[Problem] {
+        &self.problems
+    }
+
     pub fn get(&self, vendor: &str) -> Option<&Arc<InService>> {
         let id: String = vendor.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
         self.plugins.get(&id)
@@ -165,9 +172,10 @@ impl Shelf {
             let refusal = Refusal {
                 code: newer.fingerprint[..DIGEST].to_owned(),
                 vendor: Some((newer.id.clone(), newer.fingerprint.clone())),
-                problems: vec![problem],
+                problems: vec![problem.clone()],
                 until: Until::DevicesChange,
             };
+            shelf.problems.push(problem);
             shelf.refused.insert(newer.origin.clone(), refusal);
         }
         shelf
@@ -231,6 +239,7 @@ impl Shelf {
                 shelf.plugins.insert(old.id.clone(), Arc::clone(old));
             }
         }
+        shelf.problems.clone_from(&problems);
         (shelf, problems)
     }
 }

@@ -91,6 +91,13 @@ pub fn mac(world: &World, mac: MacAddr, from: &From) -> Explanation {
     explanation
 }
 
+/// A phone as it was last seen.
+pub fn phone(world: &World, mac: MacAddr, peer: &Peer) -> Explanation {
+    let mut explanation = Explanation { asked: format!("the device {mac}"), ..Explanation::default() };
+    explanation.place(world, peer);
+    explanation
+}
+
 /// A captured SUBSCRIBE.
 pub fn datagram(world: &World, name: &str, bytes: &[u8], from: &From) -> Explanation {
     let mut explanation = Explanation { asked: format!("the captured message {name}"), ..Explanation::default() };

@@ -172,7 +172,7 @@ pub(crate) struct File {
     current: Option<bool>,
 }
 
-fn milliseconds(time: SystemTime) -> u64 {
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
@@ -406,7 +406,7 @@ fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
 }
 
 /// The file of one device's own that this door writes.
-fn own_file(world: &World, mac: MacAddr) -> PathBuf {
+pub(super) fn own_file(world: &World, mac: MacAddr) -> PathBuf {
     world.settings.profiles.join("devices").join(format!("{}.yaml", mac.bare()))
 }
 

@@ -1,9 +1,11 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
-mod devices;
+pub(crate) mod approvals;
+pub(crate) mod devices;
 mod import;
-mod server;
-mod write;
+pub(crate) mod preview;
+pub(crate) mod server;
+pub(crate) mod write;
 
 use axum::{
     Json, Router,
@@ -43,6 +45,9 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::resync))
         .routes(routes!(import::import))
         .routes(routes!(import::export))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(preview::preview))
+        .routes(routes!(preview::explanation))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

@@ -4,6 +4,7 @@ use axum::{Json, extract::State, http::header, response::IntoResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::devices::milliseconds;
 use crate::{Admin, metrics, problem::Problem};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +34,8 @@ pub(crate) struct Status {
     /// Whether what phones are seen doing survives a restart.
     registry_kept: bool,
     plugins: Vec<Plugin>,
+    /// What lies in the plugin directories and was refused, or only partly taken.
+    refused: Vec<Refused>,
     /// Devices whose files cannot be made, with the reason.
     troubles: Vec<Trouble>,
 }
@@ -41,10 +44,25 @@ pub(crate) struct Status {
 pub(crate) struct Plugin {
     vendor: String,
     id: String,
-    models: usize,
+    /// Models that its `vendor.yaml` names.
+    models: Vec<String>,
     evidence: &'static str,
     library: bool,
+    /// Of the library, where it tells one.
+    version: Option<String>,
+    /// When its files last changed; milliseconds since 1970.
+    modified: u64,
     from: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Refused {
+    file: String,
+    /// 0 where no line is to blame.
+    line: usize,
+    why: String,
+    /// The version before it is in service.
+    older_serves: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,9 +84,11 @@ pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
     let plugin = |plugin: &std::sync::Arc<provost_host::InService>| Plugin {
         vendor: plugin.spec.vendor.clone(),
         id: plugin.id.clone(),
-        models: plugin.spec.models.len(),
+        models: plugin.spec.models.keys().map(ToString::to_string).collect(),
         evidence: plugin.spec.evidence_level.as_str(),
         library: plugin.is_library(),
+        version: plugin.version.clone(),
+        modified: milliseconds(plugin.modified),
         from: plugin.origin.display().to_string(),
     };
     let trouble = |(mac, trouble): (&provost_plugin::MacAddr, &provost_server::world::Trouble)| Trouble {
@@ -76,12 +96,19 @@ pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
         why: trouble.why.clone(),
         held: world.held.contains_key(mac),
     };
+    let refused = |problem: &provost_host::Problem| Refused {
+        file: problem.file.clone(),
+        line: problem.line,
+        why: problem.message.clone(),
+        older_serves: problem.older_serves,
+    };
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         devices: world.fleet.len(),
         pending: admin.desk.registry.counts().pending,
         registry_kept: admin.store.is_some(),
         plugins: world.shelf.plugins().map(plugin).collect(),
+        refused: world.shelf.refused().iter().map(refused).collect(),
         troubles: world.troubles.iter().map(trouble).collect(),
     })
 }

@@ -1,0 +1,103 @@
+// What a page can do better with a script; without it everything works too.
+"use strict";
+
+// The table keeps itself up to date: the server says that something changed, and the page asks for what it shows.
+const live = document.querySelector("[data-live]");
+if (live) {
+  const said = document.querySelector("[data-said]");
+  const bar = document.querySelector("[data-bulk-bar]");
+  let asking = false, again = false, pending = count();
+
+  function count() {
+    return Number(live.querySelector("[data-count]")?.dataset.count ?? 0);
+  }
+
+  // What a person is doing must survive the exchange: ticks, the focus, opened text.
+  function exchange(html) {
+    const ticked = new Set([...live.querySelectorAll("input[name=mac]:checked")].map((box) => box.value));
+    const known = new Set([...live.querySelectorAll("th .mac")].map((link) => link.textContent));
+    const focus = live.contains(document.activeElement) ? document.activeElement : null;
+    const same = focus && [focus.tagName.toLowerCase(), focus.getAttribute("aria-label"), focus.getAttribute("href"), focus.value];
+    live.innerHTML = html;
+    for (const box of live.querySelectorAll("input[name=mac]")) box.checked = ticked.has(box.value);
+    for (const link of live.querySelectorAll("th .mac")) {
+      if (!known.has(link.textContent)) link.closest("tr").classList.add("fresh");
+    }
+    if (same) {
+      const [tag, label, href, value] = same;
+      [...live.querySelectorAll(tag)]
+        .find((one) => one.getAttribute("aria-label") === label && one.getAttribute("href") === href && one.value === value)
+        ?.focus({ preventScroll: true });
+    }
+    const now = count();
+    if (now !== pending) said.textContent = now === 1 ? "1 phone is pending" : `${now} phones are pending`;
+    pending = now;
+    offerAll();
+    offerBulk();
+  }
+
+  // In the way while nothing is ticked.
+  function offerBulk() {
+    if (bar) bar.hidden = !live.querySelector("input[name=mac]:checked");
+  }
+
+  async function refresh() {
+    if (asking) { again = true; return; }
+    asking = true;
+    try {
+      const answer = await fetch(live.dataset.live, { headers: { Accept: "text/html" } });
+      if (answer.status === 401) location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+      else if (answer.ok) exchange(await answer.text());
+    } catch { /* The server is away; the stream comes back with it. */ }
+    asking = false;
+    if (again) { again = false; refresh(); }
+  }
+
+  function offerAll() {
+    const all = live.querySelector("[data-tick-all]");
+    if (!all) return;
+    all.hidden = false;
+    const boxes = [...live.querySelectorAll("input[name=mac]")];
+    all.checked = boxes.length > 0 && boxes.every((box) => box.checked);
+    all.addEventListener("change", () => {
+      for (const box of boxes) box.checked = all.checked;
+      offerBulk();
+    });
+  }
+
+  offerAll();
+  offerBulk();
+  live.addEventListener("change", offerBulk);
+  // No stream while nobody looks: a browser has six connections to a server, and tabs share them.
+  let stream = null;
+  function watch() {
+    if (document.hidden) { stream?.close(); stream = null; return; }
+    if (stream) return;
+    stream = new EventSource("/events");
+    stream.addEventListener("changed", refresh);
+  }
+  document.addEventListener("visibilitychange", () => { watch(); if (!document.hidden) refresh(); });
+  watch();
+}
+
+// Times in the reader's own zone.
+for (const time of document.querySelectorAll("time[data-local]")) {
+  const at = new Date(time.dateTime);
+  if (Number.isNaN(at.getTime())) continue;
+  const style = time.dataset.local === "date" ? { dateStyle: "medium", timeStyle: "medium" } : { timeStyle: "medium", hourCycle: "h23" };
+  time.textContent = new Intl.DateTimeFormat(undefined, style).format(at);
+  time.title = time.dateTime;
+}
+
+// From a mistake to its line.
+const text = document.getElementById("text");
+for (const link of document.querySelectorAll("a[data-line]")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const lines = text.value.split("\n"), line = Math.min(Number(link.dataset.line), lines.length);
+    const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
+    text.focus();
+    text.setSelectionRange(start, start + lines[line - 1].length);
+    text.scrollTop = (line - 4) * text.scrollHeight / lines.length;
+  });
+}

@@ -1,0 +1,298 @@
+//! One phone: what it is, what it was seen doing, what it took and would get now, and what can be done with it.
+
+use axum::{
+    Extension,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use minijinja::{Value, context};
+use provost_plugin::MacAddr;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::{
+    Refusal,
+    form::{Checked, Fields},
+    session::Session,
+    show,
+    words::data,
+};
+use crate::{
+    Admin,
+    api::{
+        Body, Mac, Query, devices,
+        preview::{self, Which},
+        write::{Account, Assignment},
+    },
+    problem::Problem,
+    serve::Door,
+};
+
+/// Silence of so many milliseconds between two events makes them parts of two boots.
+const PAUSE: u64 = 120_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    /// The file that is shown.
+    file: String,
+    /// What was just done.
+    done: String,
+}
+
+pub(super) async fn page(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    draw(&door.admin, &session, mac, &asked, None).await
+}
+
+/// The page, with what was wrong with a form that was filled in on it.
+async fn draw(
+    admin: &Admin,
+    session: &Session,
+    mac: MacAddr,
+    asked: &Asked,
+    wrong: Option<(&Problem, &Fields)>,
+) -> Result<Response, Refusal> {
+    let device = devices::one(State(admin.clone()), Mac(mac)).await?;
+    let device = serde_json::to_value(device.0).map_err(|error| Problem::internal(error.to_string()))?;
+    let is_known = matches!(device["state"].as_str(), Some("enrolled" | "disabled"));
+    let names: Vec<&str> =
+        device["files"].as_array().into_iter().flatten().filter_map(|file| file["name"].as_str()).collect();
+    let file = if asked.file.is_empty() { own_file(&device) } else { Some(asked.file.as_str()) };
+    let (mut shown, mut unshown) = (None, None);
+    if let Some(file) = file {
+        let which = Query(Which { file: file.to_owned() });
+        match preview::preview(State(admin.clone()), Mac(mac), which).await {
+            Ok(preview) => shown = Some(data(&preview.0)),
+            Err(problem) => unshown = Some(problem.detail),
+        }
+    }
+    let explanation = match is_known {
+        true => preview::explanation(State(admin.clone()), Mac(mac)).await?.0,
+        false => Json::Null,
+    };
+    let world = admin.desk.world();
+    let profiles: Vec<&str> = world.fleet.profiles().collect();
+    let kept = |name: &str| wrong.map(|(_, fields)| fields.get(name).to_owned()).unwrap_or_default();
+    let page = show(
+        "device.html",
+        context! {
+            csrf => session.csrf.as_str(), here => "device", is_known, names => data(&names), shown, unshown, profiles => data(&profiles), file,
+            boots => boots(&device["events"]),
+            device => data(&device),
+            values => data(&explanation["values"]),
+            layers => data(&explanation["layers"]),
+            url => explanation["url"].as_str(),
+            outcome => explanation["outcome"].as_str(),
+            done => asked.done.as_str(),
+            wrong => wrong.map(|(problem, _)| data(problem)),
+            kept => context! {
+                profile => kept("profile"), label => kept("label"), number => kept("number"),
+                display_name => kept("display_name"), to => kept("to"),
+            },
+        },
+    );
+    let status = wrong.map_or(StatusCode::OK, |(problem, _)| {
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
+    });
+    Ok((status, page).into_response())
+}
+
+/// The longest file that is this phone's alone: others are there to name it.
+fn own_file(device: &Json) -> Option<&str> {
+    let files = device["files"].as_array()?;
+    let own = files.iter().filter(|file| file["kind"] == "device").max_by_key(|file| file["bytes"].as_u64());
+    own.or(files.first())?["name"].as_str()
+}
+
+/// What the phone was seen doing as pictures of its boots, the newest first: each a list of steps with the time since the one before.
+fn boots(events: &Json) -> Vec<Value> {
+    let (mut boots, mut steps, mut began, mut last) = (Vec::new(), Vec::new(), 0, None);
+    for event in events.as_array().into_iter().flatten() {
+        let at = event["at"].as_u64().unwrap_or_default();
+        let gap = last.map(|last| at.saturating_sub(last));
+        if gap.is_none_or(|gap| gap > PAUSE) {
+            if !steps.is_empty() {
+                boots.push(context! { at => began, steps => std::mem::take(&mut steps) });
+            }
+            began = at;
+        }
+        let gap = gap.filter(|gap| *gap <= PAUSE);
+        steps.push(step(event, at, gap));
+        last = Some(at);
+    }
+    if !steps.is_empty() {
+        boots.push(context! { at => began, steps });
+    }
+    boots.reverse();
+    boots
+}
+
+fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let (tag, title, detail, class) = match event["what"].as_str().unwrap_or_default() {
+        "announced" => {
+            let whose = match text("plugin").as_str() {
+                "forward" => "with somebody else's URL".to_owned(),
+                plugin => format!("with a URL worded by the plugin {plugin}"),
+            };
+            (
+                "SUBSCRIBE".to_owned(),
+                "It asked where its files are".to_owned(),
+                format!("answered with 200, and a NOTIFY {whose}"),
+                "busy",
+            )
+        }
+        "notify_answered" => {
+            let code = event["code"].as_u64().unwrap_or_default();
+            let class = if (200..300).contains(&code) { "good" } else { "bad" };
+            ("NOTIFY".to_owned(), format!("It answered the NOTIFY with {code}"), String::new(), class)
+        }
+        "notify_timed_out" => ("NOTIFY".to_owned(), "It did not take the NOTIFY".to_owned(), text("reason"), "bad"),
+        "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
+        "fetched" => {
+            let outcome = text("outcome");
+            let class = match outcome.as_str() {
+                "rendered" | "asset" => "good",
+                "failed" => "bad",
+                _ => "calm",
+            };
+            let word = match outcome.as_str() {
+                "rendered" => "rendered for it",
+                "asset" => "sent as it is",
+                "unknown" => "there is no such file for it",
+                other => other,
+            };
+            let figures = data(json!({ "bytes": event["bytes"], "micros": event["micros"] }));
+            let step = context! {
+                tag => text("door").to_uppercase(), title => text("file"), detail => word, class, at, gap, figures,
+                is_file => true,
+            };
+            return step;
+        }
+        other => (String::new(), other.replace('_', " "), text("reason"), "calm"),
+    };
+    context! { tag, title, detail, class, at, gap, figures => Value::from(()), is_file => false }
+}
+
+/// Back to the page; of what failed, to the form as it was filled in.
+async fn done(
+    door: &Door,
+    session: &Session,
+    mac: MacAddr,
+    fields: &Fields,
+    outcome: Result<(MacAddr, &str), Problem>,
+) -> Result<Response, Refusal> {
+    match outcome {
+        Ok((mac, done)) => Ok(Redirect::to(&format!("/devices/{mac}?done={done}")).into_response()),
+        Err(problem) => draw(&door.admin, session, mac, &Asked::default(), Some((&problem, fields))).await,
+    }
+}
+
+pub(super) async fn approve(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let account = Account {
+        number: fields.filled("number"),
+        display_name: fields.filled("display_name"),
+        // As it was typed: a blank may be part of it.
+        password: Some(fields.get("password")).filter(|password| !password.is_empty()).map(provost_plugin::Secret::new),
+        ..Account::default()
+    };
+    let has_line = account.number.is_some() || account.display_name.is_some() || account.password.is_some();
+    let assignment = Assignment {
+        label: fields.filled("label"),
+        profile: fields.filled("profile"),
+        site: None,
+        vendor: None,
+        model: None,
+        lines: if has_line { vec![account] } else { Vec::new() },
+    };
+    let approved = devices::approve(State(door.admin.clone()), Mac(mac), Body(assignment)).await;
+    done(&door, &session, mac, &fields, approved.map(|_| (mac, "approved"))).await
+}
+
+pub(super) async fn ignore(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let admin = State(door.admin.clone());
+    let outcome = match fields.get("ignored") {
+        "no" => devices::unignore(admin, Mac(mac)).await.map(|_| (mac, "unignored")),
+        _ => devices::ignore(admin, Mac(mac)).await.map(|_| (mac, "ignored")),
+    };
+    // From the fleet's strip one wants to go on with the next phone there.
+    if outcome.is_ok() && fields.get("back") == "fleet" {
+        return Ok(Redirect::to("/").into_response());
+    }
+    done(&door, &session, mac, &fields, outcome).await
+}
+
+pub(super) async fn swap(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let outcome = match fields.get("to").trim().parse::<MacAddr>() {
+        Err(_) => Err(Problem::field("to", "that is no MAC address; the new phone has it on its back")),
+        Ok(to) => match serde_json::from_value(json!({ "to": to })) {
+            Err(error) => Err(Problem::internal(error.to_string())),
+            Ok(swap) => devices::swap(State(door.admin.clone()), Mac(mac), Body(swap)).await.map(|_| (to, "swapped")),
+        },
+    };
+    done(&door, &session, mac, &fields, outcome).await
+}
+
+pub(super) async fn forget(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    match devices::forget(State(door.admin.clone()), Mac(mac)).await {
+        Ok(_) => Ok(Redirect::to("/").into_response()),
+        Err(problem) => done(&door, &session, mac, &fields, Err(problem)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_fall_into_boots_with_gaps() {
+        let events = json!([
+            { "at": 1000, "what": "announced", "plugin": "acme" },
+            { "at": 1080, "what": "notify_answered", "code": 200 },
+            { "at": 500_000, "what": "fetched", "file": "a.cfg", "door": "tftp", "outcome": "rendered", "bytes": 9, "micros": 5 },
+            { "at": 500_200, "what": "refused", "reason": "no" },
+            { "at": 500_200, "what": "something_new" },
+        ]);
+        let boots = boots(&events);
+        let steps: Vec<usize> = boots.iter().map(|boot| boot.get_attr("steps").unwrap().len().unwrap()).collect();
+        assert_eq!(steps, [3, 2], "the newest first");
+        let of = |boot: usize, step: usize, name: &str| {
+            let steps = boots[boot].get_attr("steps").unwrap();
+            steps.get_item(&Value::from(step)).unwrap().get_attr(name).unwrap().to_string()
+        };
+        assert_eq!([of(1, 0, "tag"), of(1, 1, "gap"), of(0, 0, "tag")], ["SUBSCRIBE", "80", "TFTP"]);
+        assert_eq!([of(0, 0, "gap"), of(0, 1, "gap")], ["None", "200"]);
+        assert!(super::boots(&Json::Null).is_empty());
+    }
+}

@@ -1,0 +1,235 @@
+//! The pages: HTML made on the server, one stylesheet, and one script without which everything works too.
+//!
+//! Nothing is decided here: a page asks the handlers of the [API](crate::api) and words their answers, so what a page can do a program
+//! can. Each page is a module of its name, and its template stands in `assets/`.
+
+mod assets;
+mod device;
+mod edit;
+mod entrance;
+mod events;
+mod fleet;
+mod form;
+mod password;
+mod plugins;
+pub(crate) mod session;
+mod words;
+
+use std::{net::IpAddr, path::Path, sync::Arc, sync::LazyLock};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use tokio::sync::{Semaphore, watch};
+
+use self::{
+    password::Password,
+    session::{Sessions, Tries},
+};
+use crate::{problem::Problem, serve::Door};
+
+/// A profile file of a thousand devices, as a form sends it.
+const BODY: usize = 4 << 20;
+const STREAMS: usize = 64;
+/// An argon2 takes 19 MiB: no more than so many at once.
+const GUESSES: usize = 2;
+
+/// What the pages keep: who is logged in, and what is needed to let people in.
+#[derive(Debug)]
+pub(crate) struct People {
+    pub(crate) sessions: Sessions,
+    tries: Tries,
+    password: Arc<Password>,
+    guesses: Semaphore,
+    streams: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl People {
+    pub(crate) fn new(state: &Path, stop: watch::Receiver<bool>) -> People {
+        People {
+            sessions: Sessions::default(),
+            tries: Tries::default(),
+            password: Arc::new(Password::of(state)),
+            guesses: Semaphore::new(GUESSES),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            stop,
+        }
+    }
+}
+
+/// The address that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visitor(pub(crate) IpAddr);
+
+pub(crate) fn routes(door: &Door) -> Router<Door> {
+    Router::new()
+        .route("/", get(fleet::page))
+        .route("/rows", get(fleet::rows))
+        .route("/approve", post(fleet::approve))
+        .route("/events", get(events::stream))
+        .route("/devices/{mac}", get(device::page))
+        .route("/devices/{mac}/approve", post(device::approve))
+        .route("/devices/{mac}/ignore", post(device::ignore))
+        .route("/devices/{mac}/swap", post(device::swap))
+        .route("/devices/{mac}/forget", post(device::forget))
+        .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/plugins", get(plugins::page))
+        .route("/logout", post(entrance::logout))
+        .route("/login", get(entrance::login_page).post(entrance::login))
+        .route("/setup", get(entrance::setup_page).post(entrance::setup))
+        .route("/assets/{digest}/{name}", get(assets::get))
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(door.clone(), guard))
+}
+
+/// Lets in who is logged in, sends the others to where one logs in, and puts on each answer what keeps a browser from doing harm.
+async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let is_asset = request.uri().path().starts_with("/assets/");
+    let mut response = admit(&door, request, next).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !is_asset {
+        // What a page shows is not for the next one who sits down here.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_reading = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !is_reading && is_foreign(request.headers()) {
+        return Refusal(Problem::new(StatusCode::FORBIDDEN, "this was sent by a page of another site")).into_response();
+    }
+    if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
+        return next.run(request).await;
+    }
+    let by_itself = path == "/rows" || path == "/events";
+    match door.people.sessions.find(request.headers(), !by_itself) {
+        Some(session) => {
+            request.extensions_mut().insert(session);
+            next.run(request).await
+        }
+        None if by_itself || !is_reading => {
+            Refusal(Problem::new(StatusCode::UNAUTHORIZED, "nobody is logged in here any more; log in at /login"))
+                .into_response()
+        }
+        None => {
+            let to = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            Redirect::to(&format!("/login?next={}", words::in_url(to))).into_response()
+        }
+    }
+}
+
+/// Whether the browser says that another site's page sent this. `SameSite` and the token stand behind it.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let of = origin.split_once("://").map(|(_, host)| host);
+    of.is_none() || of != text(header::HOST)
+}
+
+/// A page that says what went wrong.
+#[derive(Debug)]
+pub(crate) struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal(problem)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Refusal(problem) = self;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, show("problem.html", context! { problem => words::data(problem), csrf => "", here => "" }))
+            .into_response()
+    }
+}
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    for (name, text) in [
+        ("frame.html", include_str!("../../assets/frame.html")),
+        ("parts.html", include_str!("../../assets/parts.html")),
+        ("problem.html", include_str!("../../assets/problem.html")),
+        ("login.html", include_str!("../../assets/login.html")),
+        ("setup.html", include_str!("../../assets/setup.html")),
+        ("fleet.html", include_str!("../../assets/fleet.html")),
+        ("rows.html", include_str!("../../assets/rows.html")),
+        ("device.html", include_str!("../../assets/device.html")),
+        ("edit.html", include_str!("../../assets/edit.html")),
+        ("plugins.html", include_str!("../../assets/plugins.html")),
+    ] {
+        templates.add_template(name, text).expect("a template of ours, which a test compiles");
+    }
+    for name in ["page.css", "page.js", "icon.svg"] {
+        // Of our own making, and so that a slash stays a slash.
+        templates.add_global(name.replace('.', "_"), Value::from_safe_string(assets::url(name)));
+    }
+    words::teach(&mut templates);
+    templates
+});
+
+/// A page made of its template. What cannot be made is our own mistake: logged, and told without details.
+fn show(name: &str, context: Value) -> Response {
+    match TEMPLATES.get_template(name).and_then(|template| template.render(context)) {
+        Ok(page) => Html(page).into_response(),
+        Err(error) => {
+            tracing::error!(page = name, error = %error, "cannot make a page");
+            (StatusCode::INTERNAL_SERVER_ERROR, "this page cannot be made; the server's log says why\n").into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_compiles_and_none_holds_a_script_or_a_style() {
+        for (name, template) in TEMPLATES.templates() {
+            let text = template.source();
+            let inline = [" style=", "<style", " onclick", " onload", " onsubmit", "javascript:", "|safe", "| safe"];
+            for word in inline {
+                assert!(!text.contains(word), "{name} has {word}");
+            }
+            assert_eq!(text.matches("<script").count(), usize::from(name == "frame.html"), "{name}");
+            let posts = text.matches("method=\"post\"").count();
+            let tokens = text.matches("{{ token(csrf) }}").count();
+            assert!(
+                posts == tokens || ["login.html", "setup.html"].contains(&name),
+                "{name} has a form without a token"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_known_by_its_origin() {
+        let of = |origin: &str| {
+            let headers = [(header::HOST, "localhost:8081"), (header::ORIGIN, origin)];
+            is_foreign(&HeaderMap::from_iter(headers.map(|(name, value)| (name, value.parse().unwrap()))))
+        };
+        assert!(!of("http://localhost:8081") && !is_foreign(&HeaderMap::new()));
+        assert!(of("http://evil.example") && of("null") && of("http://localhost:8082"));
+    }
+}
