@@ -6,7 +6,11 @@ use provost_server::edit::Edit;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Body, devices::own_file, write::Assignment};
+use super::{
+    Body,
+    devices::{self, own_file},
+    write::Assignment,
+};
 use crate::{
     Admin,
     problem::{Problem, Wrong},
@@ -85,6 +89,8 @@ pub(crate) async fn approve(
     admin.desk.edit(macs.iter().map(edit).collect()).await?;
     for mac in &macs {
         admin.desk.registry.ignore(*mac, false);
+        // Those that wait at this very moment are told; what comes of it is in their history.
+        drop(devices::notify(&admin, *mac));
     }
     Ok((StatusCode::CREATED, Json(Enrolled { macs: macs.iter().map(MacAddr::to_string).collect() })))
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -17,7 +17,10 @@ use provost_plugin::{MacAddr, model::Identity};
 use provost_server::{
     edit::{self, Edit},
     explain,
-    pnp::resync::{NotResynced, Resync},
+    pnp::{
+        exchange::{NotNotified, Notified},
+        resync::{NotResynced, Resync},
+    },
     progress::{self, FileState, Progress},
     world::{self, World},
 };
@@ -32,6 +35,8 @@ use super::{
 use crate::{Admin, problem::Problem};
 
 const MOST: usize = 1000;
+/// A phone that is on answers within some milliseconds.
+const SOON: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -527,6 +532,12 @@ pub(crate) struct Approved {
     outcome: String,
 }
 
+/// Tells a phone that waits where to fetch, whether somebody waits for the outcome or not.
+pub(crate) fn notify(admin: &Admin, mac: MacAddr) -> tokio::task::JoinHandle<Result<Notified, NotNotified>> {
+    let desk = Arc::clone(&admin.desk);
+    tokio::spawn(async move { desk.notify_again(mac).await })
+}
+
 /// Enrol a phone: one that waits, or one that is yet to come
 ///
 /// Writes `profiles/devices/<mac>.yaml`. The answer comes when the phone would be served.
@@ -561,10 +572,12 @@ pub(crate) async fn approve(
     let content = Some(assignment.yaml(mac));
     admin.desk.edit(vec![Edit { path, of: None, content }]).await?;
     admin.desk.registry.ignore(mac, false);
-    // It may be waiting for an answer at this very moment.
-    let (notified, outcome) = match admin.desk.notify_again(mac).await {
-        Ok(notified) => (true, notified.to_string()),
-        Err(why) => (false, why.to_string()),
+    // It may be waiting for an answer at this very moment. One that is off is not waited for.
+    let told = notify(&admin, mac);
+    let (notified, outcome) = match tokio::time::timeout(SOON, told).await {
+        Ok(Ok(Ok(notified))) => (true, notified.to_string()),
+        Ok(Ok(Err(why))) => (false, why.to_string()),
+        Ok(Err(_)) | Err(_) => (false, "it is being told; its history will say what comes of it".to_owned()),
     };
     let files = aside(move || {
         let world = admin.desk.world();
@@ -580,7 +593,7 @@ pub(crate) async fn approve(
 pub(crate) struct Order {
     /// Restart it, and not only fetch again.
     #[serde(default)]
-    reboot: bool,
+    pub(crate) reboot: bool,
 }
 
 /// A phone has said that it will.

@@ -155,6 +155,13 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             ("NOTIFY".to_owned(), format!("It answered the NOTIFY with {code}"), String::new(), class)
         }
         "notify_timed_out" => ("NOTIFY".to_owned(), "It did not take the NOTIFY".to_owned(), text("reason"), "bad"),
+        "ordered" => ("NOTIFY".to_owned(), format!("It was told {}", text("event")), String::new(), "calm"),
+        "order_answered" => {
+            let code = event["code"].as_u64().unwrap_or_default();
+            let class = if (200..300).contains(&code) { "good" } else { "bad" };
+            ("NOTIFY".to_owned(), format!("It answered that with {code}"), String::new(), class)
+        }
+        "order_failed" => ("NOTIFY".to_owned(), "It could not be told".to_owned(), text("reason"), "bad"),
         "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
         "fetched" => {
             let outcome = text("outcome");
@@ -239,6 +246,18 @@ pub(super) async fn ignore(
         return Ok(Redirect::to("/").into_response());
     }
     done(&door, &session, mac, &fields, outcome).await
+}
+
+pub(super) async fn resync(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let order = devices::Order { reboot: fields.get("reboot") == "yes" };
+    let told = devices::resync(State(door.admin.clone()), Mac(mac), Body(order)).await;
+    done(&door, &session, mac, &fields, told.map(|_| (mac, "resynced"))).await
 }
 
 pub(super) async fn swap(

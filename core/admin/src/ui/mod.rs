@@ -77,6 +77,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}", get(device::page))
         .route("/devices/{mac}/approve", post(device::approve))
         .route("/devices/{mac}/ignore", post(device::ignore))
+        .route("/devices/{mac}/resync", post(device::resync))
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
