@@ -183,7 +183,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }
     for name in ["page.css", "page.js", "icon.svg"] {
-        templates.add_global(name.replace('.', "_"), assets::url(name));
+        // Of our own making, and so that a slash stays a slash.
+        templates.add_global(name.replace('.', "_"), Value::from_safe_string(assets::url(name)));
     }
     words::teach(&mut templates);
     templates
