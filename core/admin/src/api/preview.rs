@@ -84,7 +84,8 @@ fn masked(located: Located, file: String) -> Result<Preview, Problem> {
                 let mut text = String::from_utf8_lossy(&rendered.body).into_owned();
                 let cut = text.len() > LONGEST;
                 if cut {
-                    text.truncate(text.floor_char_boundary(LONGEST));
+                    let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
+                    text.truncate(end.unwrap_or_default());
                 }
                 let content_type = rendered.content_type.to_string();
                 return Ok(Preview { file, content_type, mask, text, cut, encrypted });

@@ -126,7 +126,7 @@ async fn found(admin: &Admin, asked: &Asked) -> Result<Value, Problem> {
         sort => asked.sort.as_str(),
         all_pending => asked.with(&[("state", "pending"), ("page", ""), ("progress", "")]),
         anything => [&asked.q, &asked.progress, &asked.vendor].iter().any(|word| !word.is_empty()),
-        any_device => admin.desk.world().fleet.len() > 0,
+        any_device => !admin.desk.world().fleet.is_empty(),
     })
 }
 
