@@ -272,11 +272,6 @@ impl Server {
         self.plan.clone()
     }
 
-    /// Where its door for people is.
-    pub fn admin(&self) -> SocketAddrV4 {
-        self.plan.admin
-    }
-
     /// Asks it to end, as systemd does, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         if let Some(status) = self.ended {
