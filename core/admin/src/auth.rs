@@ -21,7 +21,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{problem::Problem, serve::Door};
+use crate::{problem::Problem, serve::Door, ui::hex};
 
 /// What a key allows. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Keys {
         };
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|error| fail("make a key for")(io::Error::other(error)))?;
-        let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hex(&random);
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(fail("make the directory of"))?;
         }

@@ -88,22 +88,6 @@ impl Client {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let address = self.address;
-        let asking = self.ask_patiently(method, path, headers, body);
-        tokio::time::timeout(PATIENCE, asking).await.unwrap_or(Err(ClientError::Late { address }))
-    }
-
-    async fn ask_patiently(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(header::HeaderName, &str)],
-        body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        let address = self.address;
-        let stream = TcpStream::connect(address).await.map_err(|error| ClientError::Unreachable { address, error })?;
-        let broke_off = |error| ClientError::BrokeOff { address, error };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
-        let connection = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -116,6 +100,16 @@ impl Client {
             address,
             error: io::Error::new(io::ErrorKind::InvalidInput, error),
         })?;
+        let late = Err(ClientError::Late { address });
+        tokio::time::timeout(PATIENCE, self.exchange(request)).await.unwrap_or(late)
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+        let address = self.address;
+        let stream = TcpStream::connect(address).await.map_err(|error| ClientError::Unreachable { address, error })?;
+        let broke_off = |error| ClientError::BrokeOff { address, error };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
+        let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(broke_off)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(broke_off)?.to_bytes();

@@ -13,7 +13,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use provost_fleet::Store;
-use provost_server::{dispatch::Dispatch, pnp::exchange::Counters};
+use provost_server::{dispatch::Dispatch, pnp::exchange::Counters, run::stopped};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -101,9 +101,4 @@ pub async fn serve(listener: TcpListener, admin: Admin, mut stop: watch::Receive
     let _ =
         tokio::time::timeout(Duration::from_secs(2), async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Nobody left who could say so is a reason to stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
 }

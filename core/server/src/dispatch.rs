@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddrV4},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Instant, SystemTime},
 };
@@ -21,6 +21,7 @@ use crate::{
         exchange::{Again, Announcement, Announcer, Heard, NotNotified, Notified, Outcome, REMEMBERED},
         resync::{Account, NotResynced, Order, Resync, Resynced, is_host},
     },
+    progress,
     request::{ConfigFile, ConfigRequest, Desk, Door, Fetched},
     world::{self, Located, NotLocated, Peer, Plan, World},
 };
@@ -153,12 +154,7 @@ impl Dispatch {
         }
         let record = self.registry.by_mac(mac).ok_or(NotResynced::Unseen)?;
         let targets = targets(&record)?;
-        let peer = Peer {
-            identity: record.identity,
-            address: record.address,
-            interface: record.interface.clone(),
-            local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        };
+        let peer = progress::peer(mac, Some(&record));
         let offer = world.files_of(mac, &peer).map_err(NotResynced::Unsettled)?;
         let phone = &offer.resolved.phone;
         let words = offer.choice.plugin.spec.resync(phone.capabilities.family.as_deref());

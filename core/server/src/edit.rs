@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::{
     dispatch::Dispatch,
-    reload::try_devices,
-    world::{Finding, Severity, World},
+    reload::{device_findings, try_devices},
+    world::{Finding, World, digest},
 };
 
 /// How long an edit may take until it is in service. The watcher sees it in some tenths of a second.
@@ -53,7 +53,7 @@ pub enum EditError {
 
 /// Which version of a file this is.
 pub fn version(content: &[u8]) -> String {
-    Sha256::digest(content)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(content)
 }
 
 /// The file and its version; none where there is no such file.
@@ -78,12 +78,22 @@ impl Dispatch {
         let written = tokio::task::spawn_blocking(move || desk.try_and_write(&edits).map(|()| edits))
             .await
             .unwrap_or_else(|error| Err(EditError::Write { path: PathBuf::new(), error: io::Error::other(error) }))?;
-        let in_service = || {
+        let files: Vec<_> = written.iter().map(|edit| (edit.path.as_path(), edit.content.as_deref())).collect();
+        self.in_service(&files, &mut replaced).await
+    }
+
+    /// Returns when these files are in service with this content; none is gone.
+    async fn in_service(
+        &self,
+        files: &[(&Path, Option<&str>)],
+        replaced: &mut watch::Receiver<u64>,
+    ) -> Result<(), EditError> {
+        let seen = || {
             let fleet = &self.world().fleet;
-            written.iter().all(|edit| fleet.has_seen(&edit.path, edit.content.as_deref().map(str::as_bytes)))
+            files.iter().all(|(path, content)| fleet.has_seen(path, content.map(str::as_bytes)))
         };
         let wait = async {
-            while !in_service() {
+            while !seen() {
                 if replaced.changed().await.is_err() {
                     return;
                 }
@@ -106,19 +116,10 @@ impl Dispatch {
             .await
             .unwrap_or_else(|error| Err(EditError::Write { path: PathBuf::new(), error: io::Error::other(error) }))?;
         let (Some(directory), files) = written else { return Ok(None) };
-        let in_service = || {
-            let fleet = &self.world().fleet;
-            files.iter().all(|(name, content)| fleet.has_seen(&directory.join(name), Some(content.as_bytes())))
-        };
-        let wait = async {
-            while !in_service() {
-                if replaced.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, wait).await;
-        in_time.map(|()| Some(directory.clone())).map_err(|_| EditError::NotInService(PATIENCE))
+        let paths: Vec<PathBuf> = files.iter().map(|(name, _)| directory.join(name)).collect();
+        let files = paths.iter().zip(&files).map(|(path, (_, content))| (path.as_path(), Some(content.as_str())));
+        self.in_service(&files.collect::<Vec<_>>(), &mut replaced).await?;
+        Ok(Some(directory))
     }
 
     fn try_and_import(&self, files: &[(String, String)], dry: bool) -> Result<Option<PathBuf>, EditError> {
@@ -159,8 +160,8 @@ impl Dispatch {
         Ok(Some(directory))
     }
 
-    /// What would come of these edits: the world as it would be, or what is wrong with them. Nothing is written.
-    pub fn try_edits(&self, edits: &[Edit]) -> Result<World, EditError> {
+    /// What is wrong with these edits, if anything. Nothing is written.
+    fn try_edits(&self, edits: &[Edit]) -> Result<(), EditError> {
         let current = self.world();
         for edit in edits {
             let is_ours = edit.path.starts_with(&current.settings.profiles)
@@ -172,17 +173,16 @@ impl Dispatch {
         let contents: BTreeMap<PathBuf, Option<Vec<u8>>> =
             edits.iter().map(|edit| (edit.path.clone(), edit.content.clone().map(String::into_bytes))).collect();
         let (fleet, problems) = current.fleet.edited(&contents);
-        // Only what is new: an old mistake elsewhere is no reason to refuse a good edit here.
-        let (_, before) = current.fleet.edited(&BTreeMap::new());
-        let wrong: Vec<Finding> = problems
-            .into_iter()
-            .filter(|problem| problem.is_error() && !before.contains(problem))
-            .map(Finding::from)
-            .collect();
+        let mut wrong: Vec<_> = problems.into_iter().filter(provost_fleet::Problem::is_error).collect();
         if !wrong.is_empty() {
-            return Err(EditError::Refused(wrong));
+            // Only what is new: an old mistake elsewhere is no reason to refuse a good edit here.
+            let (_, before) = current.fleet.edited(&BTreeMap::new());
+            wrong.retain(|problem| !before.contains(problem));
         }
-        let world = World {
+        if !wrong.is_empty() {
+            return Err(EditError::Refused(wrong.into_iter().map(Finding::from).collect()));
+        }
+        let mut world = World {
             settings: Arc::clone(&current.settings),
             fleet: Arc::new(fleet),
             books: Arc::clone(&current.books),
@@ -203,22 +203,10 @@ impl Dispatch {
             }
             None => try_devices(&world, &current.troubles, None),
         };
-        let broken: Vec<Finding> = failed
-            .into_iter()
-            .filter(|(mac, _)| !current.troubles.contains_key(mac))
-            .map(|(mac, trouble)| {
-                let device = world.fleet.device(mac);
-                Finding {
-                    file: device.map(|device| device.file().to_owned()).unwrap_or_default(),
-                    line: device.map_or(0, |device| device.line() as usize),
-                    column: 0,
-                    severity: Severity::Error,
-                    message: trouble.why,
-                    older_serves: false,
-                }
-            })
-            .collect();
-        if broken.is_empty() { Ok(world) } else { Err(EditError::Refused(broken)) }
+        world.troubles = failed;
+        world.troubles.retain(|mac, _| !current.troubles.contains_key(mac));
+        let broken = device_findings(&world);
+        if broken.is_empty() { Ok(()) } else { Err(EditError::Refused(broken)) }
     }
 
     fn try_and_write(&self, edits: &[Edit]) -> Result<(), EditError> {

@@ -452,7 +452,7 @@ fn raise_descriptors() {
 }
 
 /// Returns once it is time to stop.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Nobody left who could say so is a reason to stop too.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -479,6 +479,6 @@ pub fn in_words(error: &CallError, file: &FileSpec, resolved: &Resolved) -> Stri
 }
 
 /// Strong and the same after a restart: half a SHA-256 of the body.
-fn digest(body: &[u8]) -> String {
+pub(crate) fn digest(body: &[u8]) -> String {
     Sha256::digest(body)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

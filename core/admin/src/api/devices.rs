@@ -726,7 +726,7 @@ pub(crate) async fn forget(State(admin): State<Admin>, Mac(mac): Mac) -> Result<
 pub(crate) struct Swap {
     /// MAC of the phone that takes its place.
     #[schema(value_type = String)]
-    to: MacAddr,
+    pub(crate) to: MacAddr,
 }
 
 /// Put another phone into the place of this one, with everything that this one is

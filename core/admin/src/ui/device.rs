@@ -216,14 +216,11 @@ pub(super) async fn approve(
         password: Some(fields.get("password")).filter(|password| !password.is_empty()).map(provost_plugin::Secret::new),
         ..Account::default()
     };
-    let has_line = account.number.is_some() || account.display_name.is_some() || account.password.is_some();
     let assignment = Assignment {
         label: fields.filled("label"),
         profile: fields.filled("profile"),
-        site: None,
-        vendor: None,
-        model: None,
-        lines: if has_line { vec![account] } else { Vec::new() },
+        lines: Some(account).filter(Account::is_something).into_iter().collect(),
+        ..Assignment::default()
     };
     let approved = devices::approve(State(door.admin.clone()), Mac(mac), Body(assignment)).await;
     done(&door, &session, mac, &fields, approved.map(|_| (mac, "approved"))).await
@@ -269,10 +266,10 @@ pub(super) async fn swap(
     let Mac(mac) = mac?;
     let outcome = match fields.get("to").trim().parse::<MacAddr>() {
         Err(_) => Err(Problem::field("to", "that is no MAC address; the new phone has it on its back")),
-        Ok(to) => match serde_json::from_value(json!({ "to": to })) {
-            Err(error) => Err(Problem::internal(error.to_string())),
-            Ok(swap) => devices::swap(State(door.admin.clone()), Mac(mac), Body(swap)).await.map(|_| (to, "swapped")),
-        },
+        Ok(to) => {
+            let swap = Body(devices::Swap { to });
+            devices::swap(State(door.admin.clone()), Mac(mac), swap).await.map(|_| (to, "swapped"))
+        }
     };
     done(&door, &session, mac, &fields, outcome).await
 }

@@ -28,6 +28,7 @@ use axum::{
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use self::password::hex;
 use self::{
     password::Password,
     session::{Sessions, Tries},
