@@ -5,7 +5,9 @@
 
 mod books;
 mod check;
+mod day;
 mod document;
+mod enrol;
 mod files;
 mod fleet;
 mod images;
@@ -23,13 +25,15 @@ mod yaml;
 mod zone;
 
 pub use books::{Phonebooks, schema as phonebook_schema};
+pub use day::Day;
 pub use document::Device;
+pub use enrol::{Account, Enrolment, Given, Rule, Stranger};
 pub use fleet::Fleet;
 pub use images::{Image, Images, MANIFEST, schema as firmware_schema};
 pub use origin::{LayerRef, Origin, Origins};
 pub use problem::{Problem, Severity};
 pub use registry::{Counts, Event, Happening, Record, Registry, Sighting, State, Taken};
-pub use resolve::{Asker, Place, ResolveError, Resolved};
+pub use resolve::{Asker, Place, ResolveError, Resolved, Suggestion};
 pub use shape::schema;
 pub use store::{Opened, Store, StoreError};
 pub use zone::zone;
