@@ -365,3 +365,41 @@ fn what_makes_no_sense_is_answered_and_never_breaks_the_server() {
     drop(visitor.send("POST", "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "p"));
     assert_eq!(visitor.get("/").status, 200);
 }
+
+#[test]
+fn a_key_is_shown_once_and_another_password_ends_the_other_sessions() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let mut other = Visitor::at(&site);
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 303);
+    let token = visitor.token();
+    let made = visitor.post("/keys", &[("csrf", &token), ("name", "<dash>"), ("scope", "read"), ("expires", "")]);
+    let (_, rest) = made.body.split_once("provost_").unwrap_or_else(|| panic!("{made:?}"));
+    let key = format!("provost_{}", rest.split('<').next().unwrap());
+    let mut page = visitor.get("/keys");
+    assert!(
+        !page.body.contains(&key) && page.body.contains("&lt;dash&gt;") && !page.body.contains("<dash>"),
+        "{page:?}"
+    );
+    let answer = Visitor::at(&site).ask("GET", "/api/v1/devices", &format!("Authorization: Bearer {key}\r\n"), "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    page = visitor.post("/keys", &[("csrf", &token), ("name", "x"), ("scope", "read"), ("expires", "soon")]);
+    assert!(page.status == 422 && page.body.contains("is no day") && page.body.contains("value=\"x\""), "{page:?}");
+    assert_eq!(visitor.post("/keys/remove", &[("name", "<dash>")]).status, 403, "without the token");
+    let gone = visitor.post("/keys/remove", &[("csrf", &token), ("name", "<dash>")]);
+    assert_eq!((gone.status, gone.header("location")), (303, "/keys?done=removed"));
+
+    let mut change = |old: &str, new: &str, again: &str| {
+        visitor.post("/keys/password", &[("csrf", &token), ("old", old), ("new", new), ("again", again)])
+    };
+    assert!(
+        change("not the password", "another password", "another password").body.contains("this is not the password")
+    );
+    assert!(change(PASSWORD, "another password", "another passwort").body.contains("are not the same"));
+    assert!(change(PASSWORD, "short", "short").body.contains("10 characters or more"));
+    assert_eq!(other.get("/keys").status, 200, "nothing was changed");
+    assert_eq!(change(PASSWORD, "another password", "another password").status, 303);
+    assert_eq!((visitor.get("/keys").status, other.get("/keys").status), (200, 303));
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 403);
+    assert_eq!(other.post("/login", &[("password", "another password")]).status, 303);
+}

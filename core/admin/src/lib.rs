@@ -8,11 +8,12 @@
 mod api;
 mod auth;
 pub mod client;
+mod keys;
 mod metrics;
 mod problem;
 mod serve;
 mod ui;
 
 pub use api::document;
-pub use auth::{Keys, KeysError};
+pub use keys::{Keys, KeysError};
 pub use serve::{Admin, serve};

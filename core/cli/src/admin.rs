@@ -15,7 +15,7 @@ use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
 use serde_json::{Value, json};
 
-use crate::args::{AdminArgs, ApproveArgs, DevicesArgs};
+use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, KeyCommand, ScopeArg};
 
 /// The key's file, in the state directory.
 pub(crate) const KEY: &str = "admin.key";
@@ -109,16 +109,18 @@ fn text<'a>(row: &'a Value, name: &str) -> &'a str {
 }
 
 fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
-    const HEAD: [&str; 8] = ["MAC", "state", "progress", "vendor", "model", "firmware", "address", "name"];
+    const HEAD: [&str; 9] = ["MAC", "state", "progress", "vendor", "model", "firmware", "address", "profile", "name"];
     let now = milliseconds(SystemTime::now());
-    let rows: Vec<[String; 9]> = items
+    let rows: Vec<[String; 10]> = items
         .iter()
         .map(|row| {
-            let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address", "label"];
-            let mut cells = names.map(|name| text(row, name).replace('_', " "));
-            cells[7] = cells[7].chars().take(32).collect();
-            let [a, b, c, d, e, f, g, h] = cells;
-            [a, b, c, d, e, f, g, h, ago(now, row["last_seen"].as_u64())]
+            let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address"];
+            let [a, b, c, d, e, f, g] = names.map(|name| text(row, name).replace('_', " "));
+            // What is only suggested is in brackets.
+            let suggested = row["suggested_profile"].as_str().map(|profile| format!("({profile})"));
+            let profile = suggested.unwrap_or_else(|| text(row, "profile").to_owned());
+            let [h, i] = [profile, text(row, "label").to_owned()].map(|text| text.chars().take(32).collect::<String>());
+            [a, b, c, d, e, f, g, h, i, ago(now, row["last_seen"].as_u64())]
         })
         .collect();
     let mut widths = HEAD.map(str::len);
@@ -135,7 +137,7 @@ fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
         for (cell, width) in row.iter().zip(widths) {
             write!(out, "{cell:width$}  ")?;
         }
-        writeln!(out, "{}", row[8])?;
+        writeln!(out, "{}", row[9])?;
     }
     let count = items.len();
     Ok(writeln!(out, "{count} {}", if count == 1 { "phone" } else { "phones" })?)
@@ -165,7 +167,8 @@ pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl W
     let lines = if is_account { vec![account] } else { Vec::new() };
     let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
     let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
-    writeln!(out, "{} is enrolled: {}", words.mac, text(&answer, "file"))?;
+    let profile = answer["profile"].as_str().map(|profile| format!(" with profile {profile}")).unwrap_or_default();
+    writeln!(out, "{} is enrolled{profile}: {}", words.mac, text(&answer, "file"))?;
     writeln!(out, "{}", text(&answer, "outcome"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -181,6 +184,44 @@ pub(crate) fn resync(
     let path = format!("/api/v1/devices/{}/resync", mac.bare());
     let answer = asking.send(Method::POST, &path, &json!({ "reboot": reboot }))?.json();
     writeln!(out, "{mac}: {}", text(&answer, "outcome"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn key(settings: &Settings, words: &KeyCommand, out: &mut impl Write) -> Result<ExitCode> {
+    match words {
+        KeyCommand::Add { name, scope, expires, server } => {
+            let scope = match scope {
+                ScopeArg::Read => "read",
+                ScopeArg::Operate => "operate",
+                ScopeArg::Admin => "admin",
+            };
+            let body = json!({ "name": name, "scope": scope, "expires": expires });
+            let answer = Asking::new(settings, server)?.send(Method::POST, "/api/v1/keys", &body)?.json();
+            // Alone, so that a script can put it where it belongs.
+            writeln!(out, "{}", text(&answer, "key"))?;
+        }
+        KeyCommand::List { json, server } => {
+            let answer = Asking::new(settings, server)?.get("/api/v1/keys")?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&answer["keys"])?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let keys = answer["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let width = keys.iter().map(|key| text(key, "name").chars().count()).max().unwrap_or(0).max(4);
+            let now = milliseconds(SystemTime::now());
+            writeln!(out, "{:width$}  {:7}  {:12}  {:12}  until", "name", "scope", "made", "used")?;
+            for key in keys {
+                let [made, used] = ["made", "used"].map(|name| ago(now, key[name].as_u64()));
+                let (name, scope, expires) = (text(key, "name"), text(key, "scope"), text(key, "expires"));
+                writeln!(out, "{name:width$}  {scope:7}  {made:12}  {used:12}  {expires}")?;
+            }
+        }
+        KeyCommand::Remove { name, server } => {
+            let path = format!("/api/v1/keys/{}", provost_plugin::percent_encode(name));
+            Asking::new(settings, server)?.send(Method::DELETE, &path, &Value::Null)?;
+            writeln!(out, "{name} opens nothing any more")?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -257,6 +298,9 @@ pub(crate) fn history(
     if let Some(trouble) = phone["trouble"].as_str() {
         writeln!(out, "  {trouble}")?;
     }
+    if let Some(profile) = phone["suggested_profile"].as_str() {
+        writeln!(out, "  profile {profile} is suggested: {}", text(&phone, "suggested_because"))?;
+    }
     for event in phone["events"].as_array().into_iter().flatten() {
         let when = ago(now, event["at"].as_u64());
         let what = match text(event, "what") {
@@ -267,6 +311,8 @@ pub(crate) fn history(
             "order_answered" => format!("answered that with {}", event["code"]),
             "order_failed" => format!("could not be told: {}", text(event, "reason")),
             "refused" => format!("was given no answer: {}", text(event, "reason")),
+            "enrolled" => format!("was enrolled by the rule {}", text(event, "rule")),
+            "not_enrolled" => format!("was not enrolled: {}", text(event, "reason")),
             "fetched" => format!(
                 "asked for {} over {}: {}, {} bytes in {} µs",
                 text(event, "file"),

@@ -122,6 +122,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
+        Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Profile => provost_fleet::schema(),

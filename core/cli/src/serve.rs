@@ -76,7 +76,7 @@ fn admin(inside: Inside) -> Result<(String, BoxFuture), String> {
         };
         format!("cannot listen on {socket}: {error}.{owner}")
     })?;
-    let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
+    let keys = Keys::open(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
     let admin = Admin { desk: inside.desk, keys: Arc::new(keys), store: inside.store, counters: inside.counters };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {

@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
 mod import;
+pub(crate) mod keys;
 pub(crate) mod preview;
 pub(crate) mod server;
 pub(crate) mod write;
@@ -56,6 +57,9 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(files::earlier))
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
+        .routes(routes!(keys::list, keys::make))
+        .routes(routes!(keys::remove))
+        .routes(routes!(keys::password))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

@@ -10,6 +10,7 @@ mod entrance;
 mod events;
 mod fleet;
 mod form;
+mod keys;
 mod password;
 mod plugins;
 pub(crate) mod session;
@@ -28,12 +29,12 @@ use axum::{
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::password::hex;
+pub(crate) use self::{entrance::NotChanged, password::hex};
 use self::{
     password::Password,
     session::{Sessions, Tries},
 };
-use crate::{problem::Problem, serve::Door};
+use crate::{auth, problem::Problem, serve::Door};
 
 /// A profile file of a thousand devices, as a form sends it.
 const BODY: usize = 4 << 20;
@@ -83,6 +84,9 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
         .route("/plugins", get(plugins::page))
+        .route("/keys", get(keys::page).post(keys::make))
+        .route("/keys/remove", post(keys::remove))
+        .route("/keys/password", post(keys::password))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
         .route("/setup", get(entrance::setup_page).post(entrance::setup))
@@ -127,7 +131,7 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
-            next.run(request).await
+            auth::noted("a session of the pages", request, next).await
         }
         None if by_itself || !is_reading => {
             Refusal(Problem::new(StatusCode::UNAUTHORIZED, "nobody is logged in here any more; log in at /login"))
@@ -181,6 +185,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("keys.html", include_str!("../../assets/keys.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }
