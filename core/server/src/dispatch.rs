@@ -44,6 +44,7 @@ pub struct Dispatch {
     ordered: Mutex<HashSet<MacAddr>>,
     /// Rung when a phone that stands in no file announced itself.
     pub(crate) strangers: Notify,
+    renders: progress::Renders,
 }
 
 /// What a phone was seen doing since some moment.
@@ -65,6 +66,7 @@ impl Dispatch {
             exchange: OnceLock::new(),
             ordered: Mutex::default(),
             strangers: Notify::new(),
+            renders: progress::Renders::default(),
         })
     }
 
@@ -89,6 +91,13 @@ impl Dispatch {
     /// Rings whenever the world was replaced.
     pub fn replacements(&self) -> watch::Receiver<u64> {
         self.replaced.subscribe()
+    }
+
+    /// How far a phone with a device in the inventory has come. Blocks while libraries answer, unless it is remembered.
+    pub fn progress(&self, mac: MacAddr, record: Option<&Record>) -> progress::Progress {
+        // Before the world: one that comes in between is remembered as an older one, and looked at again.
+        let generation = *self.replaced.borrow();
+        self.renders.progress(&self.world(), generation, mac, record, SystemTime::now())
     }
 
     /// Decides anew which of the phones that were seen are known.
