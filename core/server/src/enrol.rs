@@ -69,16 +69,22 @@ impl World {
                 format!("{mac} is not in the inventory; it is pending until a device of that MAC stands in profiles/")
             }
             Enrolment::By { rule, .. } => {
-                format!("{mac} is not in the inventory yet; {} enrols it when it announces itself", named(rule))
+                let (name, place) = (rule.name(), place(rule));
+                format!(
+                    "{mac} is not in the inventory yet; the rule \"{name}\" enrols it when it announces itself ({place})"
+                )
             }
-            Enrolment::Not { rule, why } => format!("{mac} is pending: {} is for it, but {why}", named(rule)),
+            // The place last: a history keeps only so many characters.
+            Enrolment::Not { rule, why } => {
+                format!("{mac} is pending: the rule \"{}\" is for it, but {why} ({})", rule.name(), place(rule))
+            }
         }
     }
 }
 
-/// For people, with the place.
-pub(crate) fn named(rule: &Rule) -> String {
-    format!("the rule \"{}\" ({}:{})", rule.name(), rule.file(), rule.line())
+/// Where it stands.
+pub(crate) fn place(rule: &Rule) -> String {
+    format!("{}:{}", rule.file(), rule.line())
 }
 
 /// The file of one device's own that is written for it.
@@ -216,7 +222,7 @@ impl Clerk {
     }
 
     fn refuse(&mut self, desk: &Dispatch, one: &Chosen, error: &EditError) {
-        let why = format!("{} could not enrol it: {error}", named(&one.rule));
+        let why = format!("the rule \"{}\" could not enrol it: {error}", one.rule.name());
         // Said once, however often it is tried.
         if self.refused.get(&one.mac).is_none_or(|before| before.why != why) {
             tracing::warn!(device = %one.mac, rule = one.rule.name(), reason = %error, "not enrolled by rule");

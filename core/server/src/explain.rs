@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    enrol::named,
+    enrol::place,
     world::{Peer, Plan, World, in_vain},
 };
 
@@ -246,9 +246,12 @@ impl Explanation {
                 }
                 Enrolment::By { rule, account } => {
                     let number = account.map(|account| format!(" and number {}", account.number())).unwrap_or_default();
-                    Some(format!("{} enrols it with profile {}{number}", named(rule), rule.profile()))
+                    let (name, profile, place) = (rule.name(), rule.profile(), place(rule));
+                    Some(format!("the rule \"{name}\" enrols it with profile {profile}{number} ({place})"))
                 }
-                Enrolment::Not { rule, why } => Some(format!("{} is for it, but {why}", named(rule))),
+                Enrolment::Not { rule, why } => {
+                    Some(format!("the rule \"{}\" is for it, but {why} ({})", rule.name(), place(rule)))
+                }
             };
         }
         self.outcome = match world.plan(peer) {

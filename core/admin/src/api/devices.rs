@@ -277,10 +277,6 @@ impl Known<'_> {
         }
     }
 
-    fn files(&self) -> Result<Vec<FileState>, String> {
-        progress::files(self.world, self.mac, self.record.as_ref()).map(|(_, files)| files)
-    }
-
     fn stage(&self, admin: &Admin) -> Option<Stage> {
         (self.state() == Shown::Enrolled).then(|| admin.desk.progress(self.mac, self.record.as_ref()).into())
     }
@@ -475,7 +471,16 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
             let reason = world.shelf.choose(&peer.identity, None).ok().map(|choice| explain::why(&choice));
             let (files, in_vain) = (Vec::new(), Vec::new());
             let suggested_because = known.suggestion().map(|(_, why)| why);
-            return Ok(Json(Details { row: row(None), reason, trouble, suggested_because, files, in_vain, order, events }));
+            return Ok(Json(Details {
+                row: row(None),
+                reason,
+                trouble,
+                suggested_because,
+                files,
+                in_vain,
+                order,
+                events,
+            }));
         }
         let (files, reason, in_vain, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
             Ok((offer, files)) => {
