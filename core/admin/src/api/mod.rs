@@ -5,8 +5,10 @@ pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
 mod import;
+pub(crate) mod keys;
 pub(crate) mod preview;
 pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod write;
 
 use axum::{
@@ -40,8 +42,10 @@ struct Document;
 fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(devices::list))
-        .routes(routes!(devices::one, devices::forget))
+        .routes(routes!(devices::one, devices::forget, settings::change))
         .routes(routes!(devices::source, devices::put_source, devices::delete_source))
+        .routes(routes!(settings::settings))
+        .routes(routes!(keys::keys))
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))

@@ -8,11 +8,13 @@ mod device;
 mod edit;
 mod entrance;
 mod events;
+mod fields;
 mod fleet;
 mod form;
 mod password;
 mod plugins;
 pub(crate) mod session;
+mod source;
 mod words;
 
 use std::{net::IpAddr, path::Path, sync::Arc, sync::LazyLock};
@@ -82,6 +84,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/plugins", get(plugins::page))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
@@ -180,6 +183,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("rows.html", include_str!("../../assets/rows.html")),
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
+        ("source.html", include_str!("../../assets/source.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
