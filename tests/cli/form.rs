@@ -48,14 +48,16 @@ fn a_setting_is_changed_where_people_wrote_it_and_their_comments_stay() {
     });
     assert_eq!(first.json(), expected);
 
-    let change = json!({ "label": null, "sip": { "outbound_proxy": "other.example", "port": 5062 }, "location": "Hall: 2" });
+    let change =
+        json!({ "label": null, "sip": { "outbound_proxy": "other.example", "port": 5062 }, "location": "Hall: 2" });
     let said = patch(&person, &first.etag(), &change);
     assert_eq!(said.status, 204, "{said:?}");
     // In service when the answer comes.
     assert!(site.get(&file(1)).says("proxy = other.example"));
-    let after = WRITTEN
-        .replace("    label:  'Front desk'\n", "")
-        .replace("proxy.example }   # ticket 12\n", "other.example, port: 5062 }   # ticket 12\n    location: \"Hall: 2\"\n");
+    let after = WRITTEN.replace("    label:  'Front desk'\n", "").replace(
+        "proxy.example }   # ticket 12\n",
+        "other.example, port: 5062 }   # ticket 12\n    location: \"Hall: 2\"\n",
+    );
     assert_eq!(written(), after);
     assert_eq!(said.etag(), person.get(&format!("{PHONE}/source")).etag());
 
@@ -108,13 +110,24 @@ fn the_form_saves_what_was_changed_in_it_and_keeps_what_was_typed_when_it_cannot
     assert!(page.status == 200 && page.body.contains("value=\"Front desk\""), "{page:?}");
     // What it inherits stands beside its field, with the place; a password nowhere.
     assert!(page.body.contains("one.example (") && page.body.contains("site.yaml:2:"), "{}", page.body);
-    assert!(!page.body.contains("secret-word") && page.body.contains("name=\"line.0.password\" value=\"\" type=\"password\""));
-    let version = |page: &str| page.split_once("name=\"version\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    assert!(
+        !page.body.contains("secret-word")
+            && page.body.contains("name=\"line.0.password\" value=\"\" type=\"password\"")
+    );
+    let version =
+        |page: &str| page.split_once("name=\"version\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
     let first = version(&page.body);
 
     // What would change, before it is written.
     let fields = |more: &[(&'static str, &'static str)], version: &str, act: &str| -> Vec<(String, String)> {
-        let all = [("csrf", token.as_str()), ("version", version), ("act", act), ("line", "0"), ("line.0.number", "0101"), ("line.0.password", "")];
+        let all = [
+            ("csrf", token.as_str()),
+            ("version", version),
+            ("act", act),
+            ("line", "0"),
+            ("line.0.number", "0101"),
+            ("line.0.password", ""),
+        ];
         let kept = all.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
         kept.chain(more.iter().copied()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
@@ -124,18 +137,30 @@ fn the_form_saves_what_was_changed_in_it_and_keeps_what_was_typed_when_it_cannot
     };
     let change = [("label", "Front desk"), ("sip.outbound_proxy", "other.example"), ("line.0.number", "0107")];
     let page = post(fields(&change, &first, "compare"));
-    assert!(page.body.contains("-proxy = proxy.example") && page.body.contains("+proxy = other.example"), "{}", page.body);
+    assert!(
+        page.body.contains("-proxy = proxy.example") && page.body.contains("+proxy = other.example"),
+        "{}",
+        page.body
+    );
     assert!(page.body.contains("value=\"0107\"") && read(&site) == WRITTEN);
 
     let answer = post(fields(&change, &first, "save"));
-    assert_eq!((answer.status, answer.header("location")), (303, "/devices/02:ac:de:00:00:01?done=saved"), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, "/devices/02:ac:de:00:00:01?done=saved"),
+        "{answer:?}"
+    );
     let after = WRITTEN.replace("0101", "0107").replace("proxy.example", "other.example");
     assert_eq!(read(&site), after, "the password stays, and so does everything else");
 
     // Of two people who fill the form in, the second sees both.
     let page = post(fields(&[("label", "Mine"), ("sip.outbound_proxy", "other.example")], &first, "save"));
     assert_eq!(page.status, 412, "{page:?}");
-    assert!(page.body.contains("Somebody else changed the file") && page.body.contains("value=\"Mine\""), "{}", page.body);
+    assert!(
+        page.body.contains("Somebody else changed the file") && page.body.contains("value=\"Mine\""),
+        "{}",
+        page.body
+    );
     assert!(page.body.contains("The file says now: <code>Front desk</code>"), "{}", page.body);
     let second = version(&page.body);
     assert_eq!(read(&site), after);
@@ -143,13 +168,21 @@ fn the_form_saves_what_was_changed_in_it_and_keeps_what_was_typed_when_it_cannot
     // A fault is said at its field, and nothing that was typed is lost.
     let page = post(fields(&[("label", "Mine"), ("sip.port", "many"), ("line.0.number", "0107")], &second, "save"));
     assert_eq!(page.status, 422, "{page:?}");
-    assert!(page.body.contains("value=\"many\"") && page.body.contains("id=\"sip-port-error\"") && page.body.contains("value=\"Mine\""));
+    assert!(
+        page.body.contains("value=\"many\"")
+            && page.body.contains("id=\"sip-port-error\"")
+            && page.body.contains("value=\"Mine\"")
+    );
     assert!(page.body.contains("aria-describedby=\"sip-port-error"), "{}", page.body);
 
     // Lines come and go without a script, and what is typed into one that came is saved with the rest.
     let page = post(fields(&[("line.0.number", "0107")], &second, "add-line"));
     assert!(page.body.contains("name=\"line\" value=\"new0\"") && read(&site) == after, "{}", page.body);
-    let mut with_line = fields(&[("line.0.number", "0107"), ("label", ""), ("line.new0.number", "108"), ("line.new0.password", "s3<&>")], &second, "save");
+    let mut with_line = fields(
+        &[("line.0.number", "0107"), ("label", ""), ("line.new0.number", "108"), ("line.new0.password", "s3<&>")],
+        &second,
+        "save",
+    );
     with_line.push(("line".to_owned(), "new0".to_owned()));
     assert_eq!(post(with_line).status, 303);
     let last = read(&site);

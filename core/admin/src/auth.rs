@@ -95,7 +95,9 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
     match path {
         // For load balancers and for those who write programs: nothing of the phones is in there.
         "/healthz" | "/readyz" | "/api/v1/openapi.json" => None,
-        _ if path.ends_with("/source") || path.ends_with("/settings") || path.ends_with("/export") => Some(Scope::Admin),
+        _ if path.ends_with("/source") || path.ends_with("/settings") || path.ends_with("/export") => {
+            Some(Scope::Admin)
+        }
         // Profiles as they are written.
         _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),

@@ -80,9 +80,11 @@ fn kinds() -> Vec<Value> {
     let schema = provost_fleet::schema();
     let all = &schema["$defs"]["KeyKind"];
     let listed = all["enum"].as_array().into_iter().flatten().cloned();
-    listed.chain(all["oneOf"].as_array().into_iter().flatten().flat_map(|one| {
-        one["enum"].as_array().cloned().unwrap_or_else(|| one.get("const").cloned().into_iter().collect())
-    })).collect()
+    listed
+        .chain(all["oneOf"].as_array().into_iter().flatten().flat_map(|one| {
+            one["enum"].as_array().cloned().unwrap_or_else(|| one.get("const").cloned().into_iter().collect())
+        }))
+        .collect()
 }
 
 /// Every key up to the last that there is, or that something is on.

@@ -7,6 +7,7 @@ pub(crate) mod files;
 mod import;
 pub(crate) mod keys;
 pub(crate) mod preview;
+pub(crate) mod provenance;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod write;
@@ -55,6 +56,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(provenance::provenance))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::put, files::delete))
         .routes(routes!(files::earlier))

@@ -46,7 +46,8 @@ fn tagged(version: &str) -> Tagged {
 pub(crate) async fn settings(State(admin): State<Admin>, Mac(mac): Mac) -> Result<(Tagged, Json<Value>), Problem> {
     aside(move || {
         let stands = Stands::read(&admin, mac)?;
-        let values = provost_fleet::settings(&stands.name(), &stands.text, mac).map_err(|error| stands.problem(error))?;
+        let values =
+            provost_fleet::settings(&stands.name(), &stands.text, mac).map_err(|error| stands.problem(error))?;
         Ok((tagged(&stands.version), Json(values)))
     })
     .await?
@@ -89,7 +90,10 @@ pub(crate) async fn change(
     let patch: Value = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the change is no JSON: {error}")))?;
     let of = precondition(&headers)?.ok_or_else(|| {
-        Problem::new(StatusCode::PRECONDITION_FAILED, "a device that is to be changed must be there; leave out If-None-Match")
+        Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "a device that is to be changed must be there; leave out If-None-Match",
+        )
     })?;
     let version = amend(&admin, mac, &of, patch).await?;
     Ok((StatusCode::NO_CONTENT, tagged(&version)))
@@ -110,7 +114,10 @@ pub(crate) async fn amend(admin: &Admin, mac: MacAddr, of: &str, patch: Value) -
 /// The file as it would be. Nothing is written.
 pub(crate) async fn amended(admin: &Admin, mac: MacAddr, of: &str, patch: Value) -> Result<(Stands, String), Problem> {
     if let Some(field) = masked(&patch, "") {
-        return Err(Problem::field(&field, "that is what stands for a password where it is not shown, and no password"));
+        return Err(Problem::field(
+            &field,
+            "that is what stands for a password where it is not shown, and no password",
+        ));
     }
     let (admin, of) = (admin.clone(), of.to_owned());
     aside(move || {
@@ -155,7 +162,10 @@ impl Stands {
             AmendError::Woven { line, .. } => {
                 let at = format!("{}:{line}", self.name());
                 let message = "edit the file: what is changed here is shared, or written in an unusual form".to_owned();
-                Problem { errors: vec![Wrong { at, message }], ..Problem::conflict(format!("{detail} {}", self.name())) }
+                Problem {
+                    errors: vec![Wrong { at, message }],
+                    ..Problem::conflict(format!("{detail} {}", self.name()))
+                }
             }
             AmendError::Unreadable(_) | AmendError::Absent(_) => Problem::conflict(detail),
         }
@@ -181,7 +191,8 @@ fn by_field(error: EditError, file: &str, content: &str, mac: MacAddr) -> Proble
 
 /// The first field that is to become the mask.
 fn masked(patch: &Value, path: &str) -> Option<String> {
-    let below = |step: &dyn std::fmt::Display| if path.is_empty() { step.to_string() } else { format!("{path}.{step}") };
+    let below =
+        |step: &dyn std::fmt::Display| if path.is_empty() { step.to_string() } else { format!("{path}.{step}") };
     match patch {
         Value::String(text) => (text == MASK).then(|| path.to_owned()),
         Value::Object(fields) => fields.iter().find_map(|(name, value)| masked(value, &below(name))),

@@ -95,7 +95,16 @@ pub(super) async fn save(
     }
     if ids.len() > LINES {
         let problem = Problem::field("lines", format!("the form takes up to {LINES}; more go into the file"));
-        return draw(admin, &session, mac, &own, &ids, Some(&fields), Said { problem: Some(problem), ..Said::default() }).await;
+        return draw(
+            admin,
+            &session,
+            mac,
+            &own,
+            &ids,
+            Some(&fields),
+            Said { problem: Some(problem), ..Said::default() },
+        )
+        .await;
     }
     if act == "add-line" || act.starts_with("drop-line.") {
         return draw(admin, &session, mac, &own, &ids, Some(&fields), Said::default()).await;
@@ -256,11 +265,8 @@ async fn draw(
             error => errors.get(path).copied(), id => name.replace('.', "-"),
         }
     };
-    let of_device: Vec<Value> = FORM
-        .device
-        .iter()
-        .map(|one| field(one, &one.path, at(&values, &one.path), &one.path, &one.path))
-        .collect();
+    let of_device: Vec<Value> =
+        FORM.device.iter().map(|one| field(one, &one.path, at(&values, &one.path), &one.path, &one.path)).collect();
     let sections: Vec<Value> = FORM
         .sections
         .iter()
@@ -304,7 +310,11 @@ async fn draw(
         .device
         .iter()
         .map(|field| field.path.clone())
-        .chain(FORM.sections.iter().flat_map(|section| section.fields.iter().map(|field| format!("{}.{}", section.name, field.path))))
+        .chain(
+            FORM.sections
+                .iter()
+                .flat_map(|section| section.fields.iter().map(|field| format!("{}.{}", section.name, field.path))),
+        )
         .collect();
     let is_at_a_field = |at: &str| shown.iter().any(|path| path == at) || at.starts_with("lines.");
     let elsewhere: Vec<Value> = errors
@@ -312,7 +322,8 @@ async fn draw(
         .filter(|(at, _)| !is_at_a_field(at))
         .map(|(at, message)| context! { at => *at, message => *message })
         .collect();
-    let status = said.problem.as_ref().and_then(|problem| StatusCode::from_u16(problem.status).ok()).unwrap_or(StatusCode::OK);
+    let status =
+        said.problem.as_ref().and_then(|problem| StatusCode::from_u16(problem.status).ok()).unwrap_or(StatusCode::OK);
     let page = show(
         "edit.html",
         context! {

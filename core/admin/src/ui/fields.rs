@@ -21,7 +21,10 @@ pub(super) struct Field {
 pub(super) enum Kind {
     Text,
     Switch,
-    Integer { least: Option<i64>, most: Option<i64> },
+    Integer {
+        least: Option<i64>,
+        most: Option<i64>,
+    },
     Number,
     Word(Vec<String>),
     /// Single values, parted by commas.
@@ -286,17 +289,26 @@ mod tests {
         assert_eq!((&vlan.kind, &*vlan.help), (&Kind::Integer { least: Some(1), most: Some(4094) }, "1 to 4094."));
         assert_eq!(field(&section("sip").fields, "codecs").kind, Kind::List);
         assert_eq!(field(&form.line, "forward.busy.enabled").kind, Kind::Switch);
-        let mut secrets: Vec<String> = form.sections.iter().flat_map(|section| {
-            let secret = section.fields.iter().filter(|field| field.is_secret);
-            secret.map(|field| format!("{}.{}", section.name, field.path))
-        }).collect();
+        let mut secrets: Vec<String> = form
+            .sections
+            .iter()
+            .flat_map(|section| {
+                let secret = section.fields.iter().filter(|field| field.is_secret);
+                secret.map(|field| format!("{}.{}", section.name, field.path))
+            })
+            .collect();
         secrets.sort();
         let expected = [
-            "access.admin.password", "access.lock_pin", "access.user.password", "phonebook.ldap.password",
-            "provisioning.encryption.key", "provisioning.password",
+            "access.admin.password",
+            "access.lock_pin",
+            "access.user.password",
+            "phonebook.ldap.password",
+            "provisioning.encryption.key",
+            "provisioning.password",
         ];
         assert_eq!(secrets, expected);
-        let secret_of_line: Vec<&str> = form.line.iter().filter(|field| field.is_secret).map(|field| &*field.path).collect();
+        let secret_of_line: Vec<&str> =
+            form.line.iter().filter(|field| field.is_secret).map(|field| &*field.path).collect();
         assert_eq!(secret_of_line, ["password"]);
         assert!(form.line[..LINE_AT_ONCE].iter().any(|field| field.path == "password"));
     }
@@ -305,7 +317,10 @@ mod tests {
     fn what_is_typed_is_the_value_and_nothing_typed_is_none() {
         let field = |kind| Field { path: "a.b".into(), kind, help: String::new(), is_secret: false };
         let integer = field(Kind::Integer { least: None, most: None });
-        assert_eq!((integer.value(" 7"), integer.value("7x"), integer.value("")), (Some(json!(7)), Some(json!("7x")), None));
+        assert_eq!(
+            (integer.value(" 7"), integer.value("7x"), integer.value("")),
+            (Some(json!(7)), Some(json!("7x")), None)
+        );
         assert_eq!(field(Kind::Text).value(" 0049 "), Some(json!(" 0049 ")));
         assert_eq!(field(Kind::List).value("opus,  g722"), Some(json!(["opus", "g722"])));
         assert_eq!(field(Kind::List).text(Some(&json!(["a", 1]))), "a, 1");
@@ -316,7 +331,8 @@ mod tests {
         put(&mut value, "x.y", None);
         put(&mut value, "c.d", Some(json!(2)));
         assert_eq!(value, json!({ "c": { "d": 2 } }));
-        let (old, new) = (json!({ "a": { "b": 1, "c": 2 }, "d": [1] }), json!({ "a": { "b": 1 }, "d": [1, 2], "e": "x" }));
+        let (old, new) =
+            (json!({ "a": { "b": 1, "c": 2 }, "d": [1] }), json!({ "a": { "b": 1 }, "d": [1, 2], "e": "x" }));
         let patch = patch(old.as_object().unwrap(), new.as_object().unwrap());
         assert_eq!(Json::Object(patch), json!({ "a": { "c": null }, "d": [1, 2], "e": "x" }));
     }

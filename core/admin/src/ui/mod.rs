@@ -11,7 +11,9 @@ mod events;
 mod fields;
 mod fleet;
 mod form;
+mod key;
 mod password;
+mod picture;
 mod plugins;
 pub(crate) mod session;
 mod source;
@@ -83,6 +85,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/resync", post(device::resync))
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
+        .route("/devices/{mac}/key", post(key::save))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
         .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/plugins", get(plugins::page))
