@@ -11,7 +11,7 @@ use crate::site::{Answer, Site, file, plan, start};
 const PASSWORD: &str = "correct horse battery";
 
 /// Somebody with a browser.
-struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     site: &'a Site,
     cookie: String,
 }
@@ -22,7 +22,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// One who has set the password and is logged in.
-    fn inside(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn inside(site: &'a Site) -> Visitor<'a> {
         let mut visitor = Visitor::at(site);
         let answer = visitor.set_up(&site.key(), PASSWORD);
         assert_eq!((answer.status, answer.header("location")), (303, "/"), "{answer:?}");
@@ -62,11 +62,11 @@ impl<'a> Visitor<'a> {
         answer
     }
 
-    fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "", "")
     }
 
-    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.post_with(path, "", fields)
     }
 
@@ -78,7 +78,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// The token that the forms of a page carry.
-    fn token(&mut self) -> String {
+    pub(crate) fn token(&mut self) -> String {
         let page = self.get("/");
         let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
@@ -99,7 +99,7 @@ impl<'a> Visitor<'a> {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
     }
@@ -274,7 +274,7 @@ fn a_password_stands_in_no_page_but_the_editor() {
     assert!(preview.says("•••") && !preview.says("secret-word"), "{preview:?}");
     let another = visitor.get(&format!("/api/v1/devices/02:ac:de:00:00:01/preview?file={}", file(2)));
     assert_eq!(another.status, 404);
-    assert!(visitor.get("/devices/02:ac:de:00:00:01/edit").says("secret-word"));
+    assert!(visitor.get("/devices/02:ac:de:00:00:01/source").says("secret-word"));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn an_edit_is_saved_or_told_what_is_wrong_with_it_and_no_text_is_lost() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     let token = visitor.token();
-    let path = "/devices/02:ac:de:00:00:01/edit";
+    let path = "/devices/02:ac:de:00:00:01/source";
     let version = |page: &Answer| {
         let (_, rest) = page.body.split_once("name=\"version\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
