@@ -7,6 +7,8 @@
 /// A made-up vendor, a server that serves it, and a phone's side of HTTP and TFTP.
 mod site;
 
+/// What was decided lately, what the network is like, and their pages.
+mod activity;
 /// The commands: what they print, what they end with, and that nobody reads a password where none belongs.
 mod commands;
 /// What a vendor's data can say: like another, words, fields that no file says.

@@ -11,18 +11,18 @@ use crate::site::{Answer, Site, file, plan, start};
 const PASSWORD: &str = "correct horse battery";
 
 /// Somebody with a browser.
-struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     site: &'a Site,
     cookie: String,
 }
 
 impl<'a> Visitor<'a> {
-    fn at(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn at(site: &'a Site) -> Visitor<'a> {
         Visitor { site, cookie: String::new() }
     }
 
     /// One who has set the password and is logged in.
-    fn inside(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn inside(site: &'a Site) -> Visitor<'a> {
         let mut visitor = Visitor::at(site);
         let answer = visitor.set_up(&site.key(), PASSWORD);
         assert_eq!((answer.status, answer.header("location")), (303, "/"), "{answer:?}");
@@ -33,7 +33,7 @@ impl<'a> Visitor<'a> {
         self.post("/setup", &[("key", key), ("password", password), ("again", password)])
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.site.admin()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let cookie = if self.cookie.is_empty() { String::new() } else { format!("Cookie: {}\r\n", self.cookie) };
@@ -47,7 +47,7 @@ impl<'a> Visitor<'a> {
         stream
     }
 
-    fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut bytes = Vec::new();
         self.send(method, path, headers, body).read_to_end(&mut bytes).unwrap();
         let text = String::from_utf8_lossy(&bytes);
@@ -62,11 +62,11 @@ impl<'a> Visitor<'a> {
         answer
     }
 
-    fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "", "")
     }
 
-    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.post_with(path, "", fields)
     }
 
@@ -78,14 +78,14 @@ impl<'a> Visitor<'a> {
     }
 
     /// The token that the forms of a page carry.
-    fn token(&mut self) -> String {
+    pub(crate) fn token(&mut self) -> String {
         let page = self.get("/");
         let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
     }
 
     /// Asks until a page says so: what phones do is on it within a moment.
-    fn until(&mut self, path: &str, words: &str) -> Answer {
+    pub(crate) fn until(&mut self, path: &str, words: &str) -> Answer {
         let began = Instant::now();
         loop {
             let answer = self.get(path);
@@ -99,7 +99,7 @@ impl<'a> Visitor<'a> {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
     }

@@ -19,6 +19,7 @@ if (live) {
     const focus = live.contains(document.activeElement) ? document.activeElement : null;
     const same = focus && [focus.tagName.toLowerCase(), focus.getAttribute("aria-label"), focus.getAttribute("href"), focus.value];
     live.innerHTML = html;
+    localise(live);
     for (const box of live.querySelectorAll("input[name=mac]")) box.checked = ticked.has(box.value);
     for (const link of live.querySelectorAll("th .mac")) {
       if (!known.has(link.textContent)) link.closest("tr").classList.add("fresh");
@@ -30,7 +31,7 @@ if (live) {
         ?.focus({ preventScroll: true });
     }
     const now = count();
-    if (now !== pending) said.textContent = now === 1 ? "1 phone is pending" : `${now} phones are pending`;
+    if (said && now !== pending) said.textContent = now === 1 ? "1 phone is pending" : `${now} phones are pending`;
     pending = now;
     offerAll();
     offerBulk();
@@ -73,7 +74,7 @@ if (live) {
   function watch() {
     if (document.hidden) { stream?.close(); stream = null; return; }
     if (stream) return;
-    stream = new EventSource("/events");
+    stream = new EventSource(live.dataset.stream ?? "/events");
     stream.addEventListener("changed", refresh);
   }
   document.addEventListener("visibilitychange", () => { watch(); if (!document.hidden) refresh(); });
@@ -81,13 +82,20 @@ if (live) {
 }
 
 // Times in the reader's own zone.
-for (const time of document.querySelectorAll("time[data-local]")) {
-  const at = new Date(time.dateTime);
-  if (Number.isNaN(at.getTime())) continue;
-  const style = time.dataset.local === "date" ? { dateStyle: "medium", timeStyle: "medium" } : { timeStyle: "medium", hourCycle: "h23" };
-  time.textContent = new Intl.DateTimeFormat(undefined, style).format(at);
-  time.title = time.dateTime;
+function localise(part) {
+  const styles = {
+    date: { dateStyle: "medium", timeStyle: "medium" },
+    time: { timeStyle: "medium", hourCycle: "h23" },
+    minute: { timeStyle: "short", hourCycle: "h23" },
+  };
+  for (const time of part.querySelectorAll("time[data-local]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.textContent = new Intl.DateTimeFormat(undefined, styles[time.dataset.local]).format(at);
+    time.title = time.dateTime;
+  }
 }
+localise(document);
 
 // From a mistake to its line.
 const text = document.getElementById("text");

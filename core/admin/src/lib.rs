@@ -5,6 +5,7 @@
 //! what phones should be are the profile files, what they were seen doing is the registry. A handler reads a request, asks the desk,
 //! and words the answer.
 
+mod activity;
 mod api;
 mod auth;
 pub mod client;
@@ -13,6 +14,7 @@ mod problem;
 mod serve;
 mod ui;
 
+pub use activity::Activity;
 pub use api::document;
 pub use auth::{Keys, KeysError};
 pub use serve::{Admin, serve};

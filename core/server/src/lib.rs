@@ -13,6 +13,7 @@ pub mod explain;
 pub mod golden;
 pub mod http;
 pub mod limits;
+pub mod network;
 pub mod pnp;
 pub mod progress;
 pub mod reload;

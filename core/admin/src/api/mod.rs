@@ -1,8 +1,10 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
+pub(crate) mod activity;
 pub(crate) mod approvals;
 pub(crate) mod devices;
 mod import;
+pub(crate) mod network;
 pub(crate) mod preview;
 pub(crate) mod server;
 pub(crate) mod write;
@@ -48,6 +50,9 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(activity::list))
+        .routes(routes!(activity::series))
+        .routes(routes!(network::network))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

@@ -3,6 +3,7 @@
 //! Nothing is decided here: a page asks the handlers of the [API](crate::api) and words their answers, so what a page can do a program
 //! can. Each page is a module of its name, and its template stands in `assets/`.
 
+mod activity;
 mod assets;
 mod device;
 mod edit;
@@ -10,6 +11,7 @@ mod entrance;
 mod events;
 mod fleet;
 mod form;
+mod network;
 mod password;
 mod plugins;
 pub(crate) mod session;
@@ -82,6 +84,10 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/activity", get(activity::page))
+        .route("/activity/rows", get(activity::rows))
+        .route("/network", get(network::page))
+        .route("/network/rows", get(network::rows))
         .route("/plugins", get(plugins::page))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
@@ -123,7 +129,7 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let by_itself = path == "/rows" || path == "/events";
+    let by_itself = path.ends_with("/rows") || path == "/events";
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
@@ -181,6 +187,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("activity.html", include_str!("../../assets/activity.html")),
+        ("happenings.html", include_str!("../../assets/happenings.html")),
+        ("network.html", include_str!("../../assets/network.html")),
+        ("interfaces.html", include_str!("../../assets/interfaces.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }
