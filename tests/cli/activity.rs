@@ -111,3 +111,37 @@ fn the_network_page_tells_where_phones_are_heard_and_what_is_refused() {
     assert_eq!((&heard["datagrams"], &heard["last_from"]), (&1.into(), &from.into()), "{heard}");
     assert!(heard["last_heard"].as_u64() > Some(1_600_000_000_000), "{heard}");
 }
+
+#[test]
+fn a_plugin_tells_since_when_it_serves_and_since_when_its_successor_is_refused() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let first = json(&mut visitor, "/api/v1/status");
+    let acme = |status: &Value| {
+        let plugins = status["plugins"].as_array().unwrap();
+        plugins.iter().find(|plugin| plugin["id"] == "acme").unwrap().clone()
+    };
+    assert!(acme(&first)["since"].as_u64() > Some(1_600_000_000_000), "{first}");
+
+    site.write("templates/acme/device.cfg.j2", "changed = {{ phone.base_url }}\n");
+    site.until("another template", &file(1), |answer| answer.says("changed = "));
+    let second = json(&mut visitor, "/api/v1/status");
+    assert!(acme(&second)["since"].as_u64() > acme(&first)["since"].as_u64(), "{second}");
+    assert_ne!(acme(&second)["fingerprint"], acme(&first)["fingerprint"]);
+
+    let mark = site.mark();
+    site.write("templates/acme/device.cfg.j2", "{{ phone.base_url\n");
+    site.refused(mark, "device.cfg.j2:");
+    let page = visitor.until("/plugins", "the version before it serves");
+    assert!(page.body.contains("device.cfg.j2:"), "{}", page.body);
+    let third = json(&mut visitor, "/api/v1/status");
+    assert_eq!(acme(&third), acme(&second), "it serves as it did");
+    let refused = &third["refused"][0];
+    assert!(refused["since"].as_u64() > acme(&third)["since"].as_u64() && refused["older_serves"] == true, "{third}");
+
+    // It is as old as it is, however often it is looked at.
+    let mark = site.mark();
+    site.write("profiles/devices/3.yaml", "devices: {}\n");
+    site.wait_after(mark, "another look", |line| line.is("message", "reloaded"));
+    assert_eq!(&json(&mut visitor, "/api/v1/status")["refused"][0], refused);
+}

@@ -55,7 +55,8 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
             // Without systemd there is no socket to tell, and nothing to do.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(summary)]);
         });
-        let (prober, overlay, beside) = (Some(prober), Box::new(overlay) as _, Some(Box::new(|inside| admin(inside, activity)) as _));
+        let (prober, overlay, beside) =
+            (Some(prober), Box::new(overlay) as _, Some(Box::new(|inside| admin(inside, activity)) as _));
         run(Start { world, findings, prober, limits, reload, stop, overlay, beside, ready })
             .await
             .map_err(anyhow::Error::from)

@@ -121,8 +121,11 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     if let Some(listener) = listener {
         open_http(listener, &settings, &dispatch, &stop, &mut tasks, &mut doors);
     }
-    let tftp =
-        if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &seen, &mut doors).await } else { None };
+    let tftp = if settings.tftp.enabled {
+        open_tftp(&settings, &dispatch, &network.borrow(), &seen, &mut doors).await
+    } else {
+        None
+    };
     if doors.is_empty() {
         return Err(RunError::NoDoor);
     }
@@ -270,8 +273,10 @@ fn open_pnp(
         Err(error) => {
             let owner =
                 if error.kind() == io::ErrorKind::AddrInUse { udp_owner(pnp.reply_port) } else { String::new() };
-            let why =
-                format!("phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}", pnp.reply_port);
+            let why = format!(
+                "phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}",
+                pnp.reply_port
+            );
             tracing::error!("{why}");
             seen.deaf(why);
             None
@@ -390,7 +395,8 @@ fn note_tftp(settings: &Settings, synced: &tftp::Synced, seen: &Network) {
         seen.socket("tftp", bound.address, None);
     }
     for (address, error) in &synced.failed {
-        let owner = if error.kind() == io::ErrorKind::AddrInUse { udp_owner(settings.tftp.port) } else { String::new() };
+        let owner =
+            if error.kind() == io::ErrorKind::AddrInUse { udp_owner(settings.tftp.port) } else { String::new() };
         let why = format!("{error}. {owner}");
         seen.socket("tftp", SocketAddr::new(*address, settings.tftp.port), Some(why.trim().to_owned()));
     }

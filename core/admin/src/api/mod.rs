@@ -2,7 +2,9 @@
 
 pub(crate) mod activity;
 pub(crate) mod approvals;
+pub(crate) mod changes;
 pub(crate) mod devices;
+pub(crate) mod files;
 mod import;
 pub(crate) mod network;
 pub(crate) mod preview;
@@ -31,6 +33,7 @@ const BODY: usize = 16 << 20;
     info(title = "Provost", description = "The device manager of a provisioning server for IP phones.", license(name = "MIT OR Apache-2.0")),
     tags(
         (name = "devices", description = "Phones: what they should be, what they were seen doing, and what can be done about it."),
+        (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
         (name = "server", description = "The server itself.")
     )
 )]
@@ -53,6 +56,11 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(activity::list))
         .routes(routes!(activity::series))
         .routes(routes!(network::network))
+        .routes(routes!(files::list))
+        .routes(routes!(files::one, files::put, files::delete))
+        .routes(routes!(files::earlier))
+        .routes(routes!(changes::outlook))
+        .routes(routes!(changes::diff))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

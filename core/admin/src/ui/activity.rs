@@ -161,6 +161,8 @@ mod tests {
         assert_eq!([of("total"), of("most"), of("wide")], ["1001", "1000", "12"]);
         assert_eq!(of("bars"), "M4 60v-60h3v60zM8 60v-1h3v1z");
         let nothing = plot(&[point(0)]);
-        assert!(nothing.get_attr("most").unwrap().is_none() && nothing.get_attr("bars").unwrap().to_string().is_empty());
+        assert!(
+            nothing.get_attr("most").unwrap().is_none() && nothing.get_attr("bars").unwrap().to_string().is_empty()
+        );
     }
 }
