@@ -19,6 +19,8 @@ mod editing;
 mod forward;
 /// What an author of plugins has: made, checked, tested, packed and added.
 mod kit;
+/// Profiles and lists of people: looked at, tried, and changed.
+mod lists;
 /// The pages of the device manager: the way in, and what may be seen and done by whom.
 mod pages;
 /// The door for people: who may, what is written, and that nothing acknowledged is lost.

@@ -7,7 +7,9 @@ pub(crate) mod devices;
 pub(crate) mod files;
 mod import;
 pub(crate) mod network;
+pub(crate) mod phonebooks;
 pub(crate) mod preview;
+pub(crate) mod profiles;
 pub(crate) mod server;
 pub(crate) mod write;
 
@@ -61,7 +63,11 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(files::earlier))
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
-        .routes(routes!(server::profiles))
+        .routes(routes!(profiles::list))
+        .routes(routes!(phonebooks::list))
+        .routes(routes!(phonebooks::one))
+        .routes(routes!(phonebooks::add))
+        .routes(routes!(phonebooks::remove))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
         .routes(routes!(server::ready))

@@ -8,25 +8,6 @@ use super::devices::milliseconds;
 use crate::{Admin, metrics, problem::Problem};
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Profiles {
-    /// Names that a device may give as its profile.
-    profiles: Vec<String>,
-    sites: Vec<String>,
-}
-
-/// The profiles and sites in service
-#[utoipa::path(get, path = "/api/v1/profiles", tag = "server", responses(
-    (status = 200, body = Profiles),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn profiles(State(admin): State<Admin>) -> Json<Profiles> {
-    let world = admin.desk.world();
-    let named = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
-    Json(Profiles { profiles: named(&mut world.fleet.profiles()), sites: named(&mut world.fleet.sites()) })
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     version: &'static str,
     devices: usize,

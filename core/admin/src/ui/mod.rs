@@ -7,13 +7,16 @@ mod activity;
 mod assets;
 mod device;
 mod edit;
+mod editor;
 mod entrance;
 mod events;
 mod fleet;
 mod form;
 mod network;
 mod password;
+mod phonebooks;
 mod plugins;
+mod profiles;
 pub(crate) mod session;
 mod words;
 
@@ -88,6 +91,13 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/activity/rows", get(activity::rows))
         .route("/network", get(network::page))
         .route("/network/rows", get(network::rows))
+        .route("/profiles", get(profiles::page))
+        .route("/profiles/{name}", get(profiles::one))
+        .route("/phonebooks", get(phonebooks::page))
+        .route("/phonebooks/{name}", get(phonebooks::one))
+        .route("/phonebooks/{name}/add", post(phonebooks::add))
+        .route("/phonebooks/{name}/remove", post(phonebooks::remove))
+        .route("/files/edit", get(editor::page).post(editor::save))
         .route("/plugins", get(plugins::page))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
@@ -189,6 +199,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("plugins.html", include_str!("../../assets/plugins.html")),
         ("activity.html", include_str!("../../assets/activity.html")),
         ("happenings.html", include_str!("../../assets/happenings.html")),
+        ("editor.html", include_str!("../../assets/editor.html")),
+        ("profiles.html", include_str!("../../assets/profiles.html")),
+        ("phonebooks.html", include_str!("../../assets/phonebooks.html")),
+        ("phonebook.html", include_str!("../../assets/phonebook.html")),
         ("network.html", include_str!("../../assets/network.html")),
         ("interfaces.html", include_str!("../../assets/interfaces.html")),
     ] {
