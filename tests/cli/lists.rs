@@ -50,47 +50,42 @@ fn a_profile_is_found_in_the_tree_tried_and_saved_and_a_mistake_is_shown_at_its_
     let page = visitor.get("/profiles");
     assert!(page.says("href=\"/profiles/desk\"") && page.says("vendor acme, model D*"), "{}", page.body);
 
+    let page = visitor.get("/profiles/desk");
+    assert!(page.says("href=\"/profiles/office\"") && page.says("sip.outbound_proxy"), "{}", page.body);
     let page = visitor.get("/profiles/office");
-    assert!(page.says("old.example") && page.says("data-begin=\"3\"") && page.says("/profiles/desk"), "{}", page.body);
+    assert!(page.says("href=\"/files/profiles/offices.yaml?line=3\"") && page.says("/profiles/desk"), "{}", page.body);
+
+    let path = "/files/profiles/offices.yaml";
+    let page = visitor.get("/files/profiles/offices.yaml?line=3");
+    assert!(page.says("old.example") && page.says("data-begin=\"3\""), "{}", page.body);
     let (_, rest) = page.body.split_once("name=\"version\" value=\"").unwrap();
     let version = rest.split('"').next().unwrap().to_owned();
     let token = visitor.token();
     let post = |visitor: &mut Visitor, version: &str, act: &str, text: &str| {
-        let name = "profiles/offices.yaml";
-        visitor.post(
-            "/files/edit",
-            &[("csrf", &token), ("name", name), ("version", version), ("act", act), ("text", text)],
-        )
+        visitor.post(path, &[("csrf", &token), ("version", version), ("do", act), ("text", text)])
     };
     let better = profiles.replace("old.example", "new.example");
-    let tried = post(&mut visitor, &version, "try", &better);
-    assert!(tried.says("2 phones would get other files") && tried.says("02:ac:de:00:00:02"), "{}", tried.body);
+    let tried = post(&mut visitor, &version, "preview", &better);
+    assert!(tried.says("2 phones would change") && tried.says("02:ac:de:00:00:02"), "{}", tried.body);
     assert_eq!(read(&site, "profiles/offices.yaml"), profiles, "it was only tried");
-    for act in ["try", "save"] {
+    for act in ["preview", "save"] {
         let wrong = post(&mut visitor, &version, act, &better.replace("outbound_proxy", "outbound_<proxy>"));
         assert_eq!(wrong.status, 422);
         assert!(wrong.body.contains("data-line=\"3\"") && wrong.body.contains("outbound_&lt;proxy"), "{}", wrong.body);
     }
-    let saved = post(&mut visitor, &version, "save", &better.replace('\n', "\r\n"));
-    assert_eq!((saved.status, read(&site, "profiles/offices.yaml")), (303, better.clone()));
+    let saved = post(&mut visitor, &version, "save", &better);
+    assert_eq!((saved.status, read(&site, "profiles/offices.yaml")), (303, better));
     assert!(site.get(&file(1)).says("proxy = new.example"));
-    // Who opened it before that is told, and loses nothing.
-    let late = post(&mut visitor, &version, "save", &better.replace("new", "mine"));
-    assert!(
-        late.status == 412 && late.body.contains("mine.example") && late.body.contains("new.example"),
-        "{}",
-        late.body
-    );
 
     // A new file, and names that are none.
-    assert!(visitor.get("/files/edit?name=profiles%2Fnew.yaml").says("A new file"));
-    let answer = visitor
-        .post("/files/edit", &[("csrf", &token), ("name", "profiles/new.yaml"), ("text", "profiles: { lobby: {} }\n")]);
+    let page = visitor.get("/files?name=profiles%2Fnew.yaml");
+    assert_eq!(page.header("location"), "/files/profiles/new.yaml");
+    assert!(visitor.get("/files/profiles/new.yaml").says("A new file"));
+    let fields = [("csrf", token.as_str()), ("do", "save"), ("text", "profiles: { lobby: {} }\n")];
+    let answer = visitor.post("/files/profiles/new.yaml", &fields);
     assert_eq!((answer.status, read(&site, "profiles/new.yaml").as_str()), (303, "profiles: { lobby: {} }\n"));
     assert!(visitor.get("/profiles/lobby").says("lobby"));
-    for path in
-        ["/files/edit?name=..%2Fprovost.yaml", "/files/edit?name=state%2Fadmin.key", "/files/edit", "/profiles/none"]
-    {
+    for path in ["/files?name=..%2Fprovost.yaml", "/files?name=state%2Fadmin.key", "/files", "/profiles/none"] {
         assert_eq!(visitor.get(path).status, 404, "{path}");
     }
 }

@@ -97,8 +97,9 @@ function localise(part) {
 }
 localise(document);
 
-// From a mistake to its line.
+// From a mistake to its line, also in what comes later.
 const text = document.getElementById("text");
+// Marks the line, and brings it to where it is seen.
 function select(number) {
   const lines = text.value.split("\n"), line = Math.min(number, lines.length);
   const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
@@ -106,99 +107,49 @@ function select(number) {
   text.setSelectionRange(start, start + lines[line - 1].length);
   text.scrollTop = (line - 4) * text.scrollHeight / lines.length;
 }
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-line]");
-  if (!link || !text) return;
-  event.preventDefault();
-  select(Number(link.dataset.line));
-});
+if (text) {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-line]");
+    if (!link) return;
+    event.preventDefault();
+    select(Number(link.dataset.line));
+  });
+}
 
-// A file is tried while it is typed: what is wrong with it stands at its line and below, and what it would come to.
-const editor = document.querySelector("form[data-editor]");
+// What a change would come to, as it is typed.
+const editor = document.querySelector("form[data-preview]");
 if (editor) {
-  const findings = editor.querySelector("[data-findings]"), gutter = document.createElement("pre");
+  const outlook = document.querySelector("[data-outlook]");
+  // The numbers of the lines beside the text, with a mark where something is wrong.
+  const gutter = document.createElement("pre"), frame = document.createElement("div");
   gutter.className = "gutter";
   gutter.setAttribute("aria-hidden", "true");
-  text.before(gutter);
-  let marked = new Set([...findings.querySelectorAll("a[data-line]")].map((link) => Number(link.dataset.line)));
-  let tried = text.value, timer = 0, trying = false;
-
+  frame.className = "editor";
+  text.replaceWith(frame);
+  frame.append(gutter, text);
   function number() {
-    const count = text.value.split("\n").length;
-    gutter.textContent = Array.from({ length: count }, (_, at) => (marked.has(at + 1) ? "▶ " : "") + (at + 1)).join("\n");
+    const marked = new Set([...outlook.querySelectorAll("a[data-line]")].map((link) => Number(link.dataset.line)));
+    const lines = text.value.split("\n").map((_, at) => (marked.has(at + 1) ? "▶ " : "") + (at + 1));
+    gutter.textContent = lines.join("\n");
     gutter.scrollTop = text.scrollTop;
   }
-
-  function make(name, words, kind = "") {
-    const made = document.createElement(name);
-    if (kind) made.className = kind;
-    made.append(...[words].flat());
-    return made;
-  }
-
-  function linked(words, address, kind = "") {
-    const link = make("a", words, kind);
-    link.href = address;
-    return link;
-  }
-
-  function tellWrong(problem) {
-    const errors = (problem.errors ?? []).map((wrong) => {
-      const [, file, line] = /^(.*):(\d+):\d+$/.exec(wrong.at) ?? [];
-      if (file !== editor.dataset.place || line === "0") return make("li", [make("code", wrong.at), ": " + wrong.message]);
-      marked.add(Number(line));
-      const link = linked("Line " + line, "#text");
-      link.dataset.line = line;
-      return make("li", [link, ": " + wrong.message]);
-    });
-    return make("div", [make("p", problem.detail ?? "The server gave no reason."), make("ul", errors, "errors")], "note bad");
-  }
-
-  function tellOutlook(outlook) {
-    const phones = outlook.phones === 1 ? "1 phone" : outlook.phones + " phones";
-    let words = "No phone would get another file.";
-    if (outlook.phones) {
-      words = `${phones} would get other files. ${outlook.restarts} would restart for it`;
-      words += outlook.perhaps ? `, ${outlook.perhaps} perhaps.` : ".";
-    }
-    if (outlook.looked_at < outlook.of) words += ` Looked at ${outlook.looked_at} of ${outlook.of} phones.`;
-    const told = make("div", [make("p", words)], "note good");
-    if (outlook.items.length) {
-      const items = outlook.items.slice(0, 50).map((one) =>
-        make("li", [linked(one.mac, "/devices/" + one.mac, "mac"), one.label ? " " + one.label : ""]));
-      told.append(make("details", [make("summary", "Which"), make("ul", items)]));
-    }
-    return told;
-  }
-
-  // One at a time: for many phones it takes the server seconds.
-  async function attempt() {
-    if (trying || text.value === tried) return;
-    trying = true;
-    tried = text.value;
-    const edits = [{ file: editor.dataset.file, content: tried }];
-    try {
-      const answer = await fetch("/api/v1/changes", {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-CSRF-Token": editor.elements.csrf.value },
-        body: JSON.stringify({ edits }),
-      });
-      const said = await answer.json();
-      marked = new Set();
-      findings.replaceChildren(answer.ok ? tellOutlook(said) : tellWrong(said));
-      number();
-    } catch { /* The server is away; saving will say so. */ }
-    trying = false;
-    if (text.value !== tried) later();
-  }
-
-  function later() {
-    clearTimeout(timer);
-    timer = setTimeout(attempt, 400);
-  }
-
-  text.addEventListener("input", () => { number(); later(); });
-  text.addEventListener("scroll", () => { gutter.scrollTop = text.scrollTop; });
   number();
-  if (editor.dataset.begin > 1) select(Number(editor.dataset.begin));
+  text.addEventListener("input", number);
+  text.addEventListener("scroll", () => { gutter.scrollTop = text.scrollTop; });
+  if (editor.dataset.begin) select(Number(editor.dataset.begin));
+  let timer = 0, asking = null;
+  async function preview() {
+    asking?.abort();
+    asking = new AbortController();
+    const fields = new URLSearchParams(new FormData(editor));
+    fields.set("do", "preview");
+    try {
+      const answer = await fetch(editor.action, { method: "POST", body: fields, signal: asking.signal });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector("[data-outlook]");
+      if (fresh) outlook.replaceChildren(...fresh.childNodes);
+      number();
+    } catch { /* Typed on meanwhile, or the server is away: the button is there. */ }
+  }
+  editor.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(preview, 600); });
 }

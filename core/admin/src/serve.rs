@@ -13,7 +13,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use provost_fleet::Store;
-use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counters, run::stopped};
+use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -35,6 +35,7 @@ pub struct Admin {
     pub counters: Arc<Counters>,
     pub network: Arc<Network>,
     pub activity: Arc<Activity>,
+    pub rollouts: Arc<Rollouts>,
 }
 
 /// The same, and who is logged in.

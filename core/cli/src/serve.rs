@@ -12,6 +12,7 @@ use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
     reload::first,
+    rollout::Rollouts,
     run::{BoxFuture, Inside, Start, run},
     settings::SettingsFile,
 };
@@ -79,8 +80,9 @@ fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture),
         format!("cannot listen on {socket}: {error}.{owner}")
     })?;
     let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
+    let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
     let Inside { desk, store, counters, network, .. } = inside;
-    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity };
+    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
             tracing::error!(%error, "the door for people closed");

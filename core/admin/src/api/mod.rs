@@ -10,6 +10,7 @@ pub(crate) mod network;
 pub(crate) mod phonebooks;
 pub(crate) mod preview;
 pub(crate) mod profiles;
+pub(crate) mod rollouts;
 pub(crate) mod server;
 pub(crate) mod write;
 
@@ -36,6 +37,7 @@ const BODY: usize = 16 << 20;
     tags(
         (name = "devices", description = "Phones: what they should be, what they were seen doing, and what can be done about it."),
         (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
+        (name = "rollouts", description = "Many phones made to fetch again, and what came of it."),
         (name = "server", description = "The server itself.")
     )
 )]
@@ -68,6 +70,10 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(phonebooks::one))
         .routes(routes!(phonebooks::add))
         .routes(routes!(phonebooks::remove))
+        .routes(routes!(rollouts::begin, rollouts::list))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::cancel))
+        .routes(routes!(rollouts::resume))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
         .routes(routes!(server::ready))

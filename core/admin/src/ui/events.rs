@@ -41,11 +41,11 @@ pub(super) struct Asked {
 
 impl Of {
     /// Other numbers whenever there is something new.
-    fn counted(self, admin: &Admin) -> (u64, u64) {
+    fn counted(self, admin: &Admin) -> (u64, u64, u64) {
         match self {
-            Of::Fleet => (admin.desk.registry.changes(), *admin.desk.replacements().borrow()),
-            Of::Activity => (admin.activity.newest(), 0),
-            Of::Network => (admin.counters.datagrams.load(Ordering::Relaxed), admin.network.changes()),
+            Of::Fleet => (admin.desk.registry.changes(), *admin.desk.replacements().borrow(), admin.rollouts.changes()),
+            Of::Activity => (admin.activity.newest(), 0, 0),
+            Of::Network => (admin.counters.datagrams.load(Ordering::Relaxed), admin.network.changes(), 0),
         }
     }
 }

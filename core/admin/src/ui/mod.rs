@@ -7,7 +7,6 @@ mod activity;
 mod assets;
 mod device;
 mod edit;
-mod editor;
 mod entrance;
 mod events;
 mod fleet;
@@ -17,7 +16,9 @@ mod password;
 mod phonebooks;
 mod plugins;
 mod profiles;
+mod rollouts;
 pub(crate) mod session;
+mod templates;
 mod words;
 
 use std::{net::IpAddr, path::Path, sync::Arc, sync::LazyLock};
@@ -97,8 +98,15 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/phonebooks/{name}", get(phonebooks::one))
         .route("/phonebooks/{name}/add", post(phonebooks::add))
         .route("/phonebooks/{name}/remove", post(phonebooks::remove))
-        .route("/files/edit", get(editor::page).post(editor::save))
         .route("/plugins", get(plugins::page))
+        .route("/templates", get(templates::list))
+        .route("/files", get(templates::named))
+        .route("/files/{*name}", get(templates::page).post(templates::act))
+        .route("/rollouts", get(rollouts::list).post(rollouts::begin))
+        .route("/rollouts/{id}", get(rollouts::page))
+        .route("/rollouts/{id}/state", get(rollouts::state))
+        .route("/rollouts/{id}/cancel", post(rollouts::cancel))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
         .route("/setup", get(entrance::setup_page).post(entrance::setup))
@@ -139,7 +147,8 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let by_itself = path.ends_with("/rows") || path == "/events";
+    let by_itself =
+        path.ends_with("/rows") || path == "/events" || path.starts_with("/rollouts/") && path.ends_with("/state");
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
@@ -199,12 +208,17 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("plugins.html", include_str!("../../assets/plugins.html")),
         ("activity.html", include_str!("../../assets/activity.html")),
         ("happenings.html", include_str!("../../assets/happenings.html")),
-        ("editor.html", include_str!("../../assets/editor.html")),
+        ("profile.html", include_str!("../../assets/profile.html")),
         ("profiles.html", include_str!("../../assets/profiles.html")),
         ("phonebooks.html", include_str!("../../assets/phonebooks.html")),
         ("phonebook.html", include_str!("../../assets/phonebook.html")),
         ("network.html", include_str!("../../assets/network.html")),
         ("interfaces.html", include_str!("../../assets/interfaces.html")),
+        ("templates.html", include_str!("../../assets/templates.html")),
+        ("file.html", include_str!("../../assets/file.html")),
+        ("rollouts.html", include_str!("../../assets/rollouts.html")),
+        ("rollout.html", include_str!("../../assets/rollout.html")),
+        ("rollout_state.html", include_str!("../../assets/rollout_state.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }

@@ -14,6 +14,7 @@ use super::{
     form::{Checked, Fields},
     session::Session,
     show,
+    templates::in_path,
     words::{data, in_url},
 };
 use crate::{
@@ -62,13 +63,14 @@ async fn draw(
     let filter = Filter { q: asked.q.clone(), offset, limit: PAGE };
     let people = phonebooks::one(State(door.admin), name, Query(filter)).await?.0;
     let people = serde_json::to_value(people).map_err(|error| Problem::internal(error.to_string()))?;
+    let path = people["file"].as_str().map(in_path);
     let found = people["found"].as_u64().unwrap_or_default() as usize;
     let to_page = |page: usize| format!("?q={}&page={page}", in_url(&asked.q));
     let kept = |name: &str| wrong.map(|(_, fields)| fields.get(name).to_owned()).unwrap_or_default();
     let page = show(
         "phonebook.html",
         context! {
-            csrf => session.csrf.as_str(), here => "phonebooks", people => data(people), q => asked.q.as_str(),
+            csrf => session.csrf.as_str(), here => "phonebooks", path, people => data(people), q => asked.q.as_str(),
             done => asked.done.as_str(), wrong => wrong.map(|(problem, _)| data(problem)),
             first => (offset + 1).min(found), last => (offset + PAGE).min(found),
             previous => if here > 1 { Some(to_page(here - 1)) } else { None },

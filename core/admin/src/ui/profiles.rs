@@ -6,13 +6,7 @@ use axum::{Extension, extract::State, response::Response};
 use minijinja::{Value, context};
 use serde_json::Value as Json;
 
-use super::{
-    Refusal,
-    editor::{self, Shown},
-    session::Session,
-    show,
-    words::data,
-};
+use super::{Refusal, session::Session, show, templates::in_path, words::data};
 use crate::{
     api::{files::Name, profiles},
     problem::Problem,
@@ -26,8 +20,8 @@ pub(super) async fn page(
     let all = profiles::list(State(door.admin)).await?;
     let all = serde_json::to_value(all.0).map_err(|error| Problem::internal(error.to_string()))?;
     let tree = tree(&all["items"]);
-    let files: std::collections::BTreeSet<&str> =
-        all["items"].as_array().into_iter().flatten().filter_map(|one| one["file"].as_str()).collect();
+    let files = all["items"].as_array().into_iter().flatten().filter_map(|one| one["file"].as_str());
+    let files: BTreeMap<&str, String> = files.map(|file| (file, in_path(file))).collect();
     Ok(show(
         "profiles.html",
         context! {
@@ -54,37 +48,33 @@ fn tree(items: &Json) -> Vec<Value> {
     tree
 }
 
-/// One profile: its file, from its line on.
+/// One profile.
 pub(super) async fn one(
     State(door): State<Door>,
     Extension(session): Extension<Session>,
     name: Result<Name, Problem>,
 ) -> Result<Response, Refusal> {
     let Name(name) = name?;
-    let all = profiles::list(State(door.admin.clone())).await?.0;
+    let all = profiles::list(State(door.admin)).await?.0;
     let found = all.items.iter().find(|profile| profile.name == name);
     let found = found.ok_or_else(|| Problem::not_found("there is no profile of this name in service"))?;
-    let why = || Problem::conflict(format!("{} is no file that can be changed here", found.place));
-    let file = found.file.clone().ok_or_else(why)?;
-    let (text, version) = editor::read(&door, &file).await?;
-    let under: Vec<&str> = all
-        .items
-        .iter()
-        .filter(|other| other.extends.as_deref() == Some(&name))
-        .map(|other| other.name.as_str())
-        .collect();
-    let shown = Shown {
-        name: &file,
-        text: &text,
-        version: version.as_deref(),
-        line: found.line as usize,
-        saved: false,
-        theirs: None,
-        problem: None,
-        outlook: None,
-        about: context! { profile => data(found), under => data(under) },
-    };
-    Ok(editor::draw(&door, &session, &shown))
+    let under = all.items.iter().filter(|other| other.extends.as_deref() == Some(&name));
+    let under: Vec<&str> = under.map(|other| other.name.as_str()).collect();
+    // The base first.
+    let mut chain = vec![found];
+    while let Some(base) = chain[0].extends.as_deref()
+        && let Some(base) = all.items.iter().find(|profile| profile.name == base)
+        && chain.len() <= all.items.len()
+    {
+        chain.insert(0, base);
+    }
+    Ok(show(
+        "profile.html",
+        context! {
+            csrf => session.csrf.as_str(), here => "profiles", profile => data(found), under => data(under),
+            chain => data(&chain), path => found.file.as_deref().map(in_path),
+        },
+    ))
 }
 
 #[cfg(test)]
