@@ -1,6 +1,6 @@
 use std::{
     io::{BufRead, BufReader},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, UdpSocket},
 };
 
 use serde_json::Value;
@@ -18,7 +18,9 @@ fn json(visitor: &mut Visitor, path: &str) -> Value {
 
 #[test]
 fn what_stands_in_the_log_stands_on_the_page_and_is_found_by_phone_level_and_text() {
-    let site = start(plan().file("provost.yaml", "log: { level: error }\n"));
+    // The log itself says nothing of phones.
+    let level = "log: { level: \"info,provost_server::dispatch=off\" }\n";
+    let site = start(plan().file("provost.yaml", level));
     let mut visitor = Visitor::inside(&site);
     let mut stream = BufReader::new(visitor.send("GET", "/events?of=activity", "", "")).lines();
     assert!(stream.next().unwrap().unwrap().starts_with("HTTP/1.1 200"));
@@ -79,11 +81,10 @@ fn the_plots_count_what_phones_did() {
 }
 
 #[test]
-fn the_network_page_tells_where_phones_are_heard_and_what_is_refused() {
-    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let taken = taken.local_addr().unwrap();
-    let settings = "pnp: { listen: udp, interfaces: [lo], group: 224.0.1.75, port: 0 }\n";
-    let site = serve(plan().file("provost.yaml", settings.replace("port: 0", &format!("port: {}", taken.port()))));
+fn the_network_page_tells_where_phones_are_heard_and_which_doors_are_open() {
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let settings = format!("pnp: {{ listen: udp, interfaces: [lo], port: {port} }}\n");
+    let site = serve(plan().file("provost.yaml", settings));
     let mut visitor = Visitor::inside(&site);
     let network = json(&mut visitor, "/api/v1/network");
     let loopback = |network: &Value| {
@@ -102,8 +103,9 @@ fn the_network_page_tells_where_phones_are_heard_and_what_is_refused() {
     assert_eq!(doors("people")["address"], site.admin().to_string());
     assert!(["http", "people"].iter().all(|door| doors(door)["open"] == true), "{network}");
 
-    let phone = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    phone.send_to(b"no SIP at all", (Ipv4Addr::new(224, 0, 1, 75), taken.port())).unwrap();
+    let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket2::SockRef::from(&phone).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    phone.send_to(b"no SIP at all", (Ipv4Addr::new(224, 0, 1, 75), port)).unwrap();
     let from = phone.local_addr().unwrap().to_string();
     let page = visitor.until("/network", &from);
     assert!(page.body.contains("Where phones are heard") && page.body.contains("127.0.0.1/8"), "{}", page.body);

@@ -2,7 +2,8 @@
 //! uses.
 //!
 //! Nothing is decided here that the desk ([`provost_server::dispatch::Dispatch`]) does not decide for phones, and nothing is kept here:
-//! what phones should be are the profile files, what they were seen doing is the registry. A handler reads a request, asks the desk,
+//! what phones should be are the profile files, what they were seen doing is the registry, and of the log only the last events stay in
+//! memory. A handler reads a request, asks the desk,
 //! and words the answer.
 
 mod activity;

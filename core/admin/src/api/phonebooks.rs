@@ -20,7 +20,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Body, Query, aside,
     devices::{precondition, reading},
-    files, shortened,
+    files::{self, Name},
+    shortened,
 };
 use crate::{Admin, problem::Problem};
 
@@ -190,19 +191,6 @@ pub(crate) struct Filter {
 impl Default for Filter {
     fn default() -> Filter {
         Filter { q: String::new(), offset: 0, limit: 100 }
-    }
-}
-
-/// The name of a list in a path.
-#[derive(Clone, Debug)]
-pub(crate) struct Name(pub(crate) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Name {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Name, Problem> {
-        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
-        path.map(|path| Name(path.0)).map_err(|_| Problem::field("name", "it is not UTF-8"))
     }
 }
 

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     api::{
         Body, Query,
-        phonebooks::{self, At, Filter, Kind, Name, Number, Person},
+        files::Name,
+        phonebooks::{self, At, Filter, Kind, Number, Person},
     },
     problem::Problem,
     serve::Door,
