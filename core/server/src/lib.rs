@@ -5,6 +5,7 @@
 //! questions for tests.
 
 mod assets;
+pub mod change;
 pub mod check;
 mod chunks;
 pub mod dispatch;
@@ -23,4 +24,5 @@ pub mod settings;
 mod slots;
 mod socket;
 pub mod tftp;
+pub mod versions;
 pub mod world;

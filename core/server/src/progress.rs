@@ -81,6 +81,11 @@ impl FileState {
     }
 }
 
+/// Whether a file holds settings of a phone.
+pub fn is_settings(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Device | FileKind::Common)
+}
+
 /// Who a phone is and where it stands, as it was last seen.
 pub fn peer(mac: MacAddr, record: Option<&Record>) -> Peer {
     // TEST-NET-1 where it was never seen: which of our addresses it will speak to is not known.
@@ -134,7 +139,7 @@ pub fn progress(record: Option<&Record>, files: &[FileState], now: SystemTime) -
     }
     let last_failed = record.files.values().max_by_key(|taken| taken.at).is_some_and(|taken| taken.outcome == "failed");
     // Settings are what may be out of date; a list of people or a firmware is fetched when the phone likes.
-    let settings = files.iter().filter(|file| matches!(file.kind, FileKind::Device | FileKind::Common));
+    let settings = files.iter().filter(|file| is_settings(file.kind));
     let taken: Vec<bool> = settings.filter_map(FileState::is_current).collect();
     match taken.as_slice() {
         _ if last_failed => Progress::Stuck,

@@ -403,6 +403,7 @@ impl Settings {
             templates: self.templates.clone(),
             overrides: self.overrides.clone(),
             staged: self.state.join("staged"),
+            edited: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -414,13 +414,13 @@ pub(super) fn own_file(world: &World, mac: MacAddr) -> PathBuf {
     world.settings.profiles.join("devices").join(format!("{}.yaml", mac.bare()))
 }
 
-fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
+pub(crate) fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
     let path = path.display().to_string();
     move |error| Problem::internal(format!("cannot read {path}: {error}"))
 }
 
 /// The version that the caller's change is of.
-fn precondition(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     if text(header::IF_NONE_MATCH) == Some("*") {
         return Ok(None);

@@ -1,7 +1,9 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
 pub(crate) mod approvals;
+pub(crate) mod changes;
 pub(crate) mod devices;
+pub(crate) mod files;
 mod import;
 pub(crate) mod preview;
 pub(crate) mod server;
@@ -32,6 +34,7 @@ const BODY: usize = 16 << 20;
     info(title = "Provost", description = "The device manager of a provisioning server for IP phones.", license(name = "MIT OR Apache-2.0")),
     tags(
         (name = "devices", description = "Phones: what they should be, what they were seen doing, and what can be done about it."),
+        (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
         (name = "server", description = "The server itself.")
     ),
     modifiers(&Key),
@@ -64,6 +67,11 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(files::list))
+        .routes(routes!(files::one, files::put, files::delete))
+        .routes(routes!(files::earlier))
+        .routes(routes!(changes::outlook))
+        .routes(routes!(changes::diff))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
