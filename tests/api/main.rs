@@ -3,8 +3,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{TcpStream, UdpSocket},
+    net::UdpSocket,
     process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -26,18 +25,6 @@ devices:
   "80:5e:c0:00:00:02": { label: "Nobody's", identity: { vendor: nobody } }
   "80:5e:c0:00:00:03": { label: Switched off, enabled: false, identity: { vendor: yealink } }
 "#;
-
-/// Asks for its file as a phone does.
-fn fetch(phone: &Host, server: &Server, host: &Host, mac: &str) {
-    let url = server.http_url(host.address());
-    let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    phone.enter(|| {
-        let mut stream = TcpStream::connect(&authority).expect("the door for phones is open");
-        write!(stream, "GET /{mac}.cfg HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")
-            .expect("it is read");
-        stream.read_to_end(&mut Vec::new()).expect("an answer");
-    });
-}
 
 /// Obeys every NOTIFY, until `done`: what is told to a phone that is off takes half a minute to fail.
 fn obey(socket: &UdpSocket, done: &AtomicBool) {
@@ -89,7 +76,7 @@ fn the_api_answers_as_its_document_says_whatever_is_asked_of_it() {
     let phone = lan.phone(0);
     let server = Plan::on(lan.server()).file("profiles/site.yaml", PROFILES).start().ready();
     for mac in ["805ec0000001", "805ec00000aa", "805ec00000bb"] {
-        fetch(phone, &server, lan.server(), mac);
+        phone.fetch(&format!("{}{mac}.cfg", server.http_url(lan.server().address())));
     }
     let socket = phone.udp((phone.address(), 5060));
     socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("a timeout above zero");

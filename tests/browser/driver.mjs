@@ -116,6 +116,18 @@ const commands = {
   },
   click: (what) => target(what).click(),
   fill: ({ value, ...what }) => target(what).fill(value),
+  check: (what) => target(what).check(),
+  checked: (what) => target(what).isChecked(),
+  press: ({ key }) => page.keyboard.press(key),
+  type: ({ value }) => page.keyboard.type(value),
+  /** Goes on from one thing to the next, as who has no mouse does; the number of steps. */
+  async reach(what) {
+    for (let steps = 0; steps < 100; steps++) {
+      if (await target(what).evaluate((element) => element === document.activeElement && element.matches(":focus-visible"))) return steps;
+      await page.keyboard.press("Tab");
+    }
+    throw new Error("the tab key does not lead there");
+  },
   see: (what) => target(what).waitFor({ state: "visible" }),
   gone: (what) => target(what).waitFor({ state: "hidden" }),
   value: (what) => target(what).inputValue(),

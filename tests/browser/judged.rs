@@ -3,11 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    io::Read,
-    net::TcpStream,
 };
 
-use provost_tests::{Host, Lan, Plan, Server};
+use provost_tests::{Lan, Plan, Server};
 use regex::Regex;
 use serde_json::Value;
 
@@ -38,25 +36,14 @@ devices:
   "80:5e:c0:00:00:03": { label: Switched off, enabled: false, identity: { vendor: yealink } }
 "#;
 
-/// Asks for a file as a phone does.
-fn fetch(phone: &Host, server: &Server, host: &Host, path: &str) {
-    let url = server.http_url(host.address());
-    let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    phone.enter(|| {
-        let mut stream = TcpStream::connect(&authority).expect("the door for phones is open");
-        let request = format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
-        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it is read");
-        stream.read_to_end(&mut Vec::new()).expect("an answer");
-    });
-}
-
 fn site(lan: &Lan) -> Server {
     let plan = Plan::on(lan.server())
         .file("profiles/site.yaml", PROFILES)
         .file("plugins/broken/vendor.yaml", "vendor: Broken\nouis: nonsense\n");
     let server = plan.start().ready();
     for mac in [PENDING, IGNORED] {
-        fetch(lan.phone(0), &server, lan.server(), &format!("{}.cfg", mac.replace(':', "")));
+        let url = server.http_url(lan.server().address());
+        lan.phone(0).fetch(&format!("{url}{}.cfg", mac.replace(':', "")));
     }
     server
 }

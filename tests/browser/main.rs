@@ -10,7 +10,10 @@ mod judged;
 mod walk;
 mod window;
 
-use std::process::{Child, Stdio};
+use std::{
+    io::Read,
+    process::{Child, Stdio},
+};
 
 use provost_tests::{Host, Server, built};
 use serde_json::Value;
@@ -33,7 +36,6 @@ impl Phone {
 
     /// What it has to tell, once it has fetched again.
     fn report(mut self) -> Value {
-        use std::io::Read;
         let (mut said, mut complaints) = (String::new(), String::new());
         self.0.stdout.take().expect("it is piped").read_to_string(&mut said).expect("text");
         self.0.stderr.take().expect("it is piped").read_to_string(&mut complaints).expect("text");

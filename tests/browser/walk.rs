@@ -82,3 +82,29 @@ fn a_phone_is_plugged_in_approved_in_the_page_and_told_to_fetch_again_while_anot
     window.see(text("in step"));
     assert!(window.is_marked(), "the page was loaded again, and should have kept itself up to date");
 }
+
+#[test]
+fn somebody_without_a_mouse_approves_a_phone_and_the_page_disturbs_nobody_when_another_one_shows_up() {
+    let lan = Lan::new(1);
+    let server = Plan::on(lan.server()).start().ready();
+    let mut window = Window::on(lan.server(), &server, "keyboard");
+    window.first_visit(&server);
+    let shows_up = |file: &str| lan.phone(0).fetch(&format!("{}{file}", server.http_url(lan.server().address())));
+    shows_up("805ec00000a1.cfg");
+    window.see(text("1 pending"));
+    let tick = || field("Tick 80:5e:c0:00:00:a1");
+    window.check(tick());
+    window.reach(link("Approve 80:5e:c0:00:00:a1"));
+    shows_up("805ec00000a0.cfg");
+    window.see(text("2 pending"));
+    assert!(window.is_checked(tick()), "what was ticked stays so");
+    window.picture("ticked");
+    // The focus is where it was, though the row is another element by now.
+    window.press("Enter");
+    window.see(field("Number"));
+    assert_eq!(window.url(), "/devices/80:5e:c0:00:00:a1#approve");
+    window.reach(field("Number"));
+    window.types("101");
+    window.press("Enter");
+    window.see(text("It is enrolled."));
+}

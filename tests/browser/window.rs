@@ -130,6 +130,28 @@ impl Window {
         self.on_value("fill", what, value);
     }
 
+    pub(crate) fn check(&mut self, what: What) {
+        self.command("check", what.0);
+    }
+
+    pub(crate) fn is_checked(&mut self, what: What) -> bool {
+        self.command("checked", what.0) == true
+    }
+
+    pub(crate) fn press(&mut self, key: &str) {
+        self.command("press", json!({ "key": key }));
+    }
+
+    /// Types where the focus is.
+    pub(crate) fn types(&mut self, value: &str) {
+        self.command("type", json!({ "value": value }));
+    }
+
+    /// Goes there with the tab key.
+    pub(crate) fn reach(&mut self, what: What) {
+        self.command("reach", what.0);
+    }
+
     /// Waits until it is to be seen.
     pub(crate) fn see(&mut self, what: What) {
         self.command("see", what.0);
