@@ -49,7 +49,8 @@ async function tab() {
   page.on("console", (said) => {
     // A refusal is an answer too, and the browser notes the status of each.
     const isStatus = said.text().startsWith("Failed to load resource: the server responded with a status of 4");
-    if (said.type() === "error" && !(isStatus && said.location().url === page.url())) faults.push(`console: ${said.text()} (${said.location().url})`);
+    const isPage = new URL(said.location().url || origin).pathname === new URL(page.url()).pathname;
+    if (said.type() === "error" && !(isStatus && isPage)) faults.push(`console: ${said.text()} (${said.location().url})`);
   });
   page.on("pageerror", (error) => faults.push(`script: ${error.stack ?? error}`));
   page.on("request", (request) => {
@@ -153,6 +154,7 @@ const commands = {
     });
     await page.waitForTimeout(500);
   },
+  count: ({ css }) => page.locator(css).count(),
   links: () => page.evaluate(() => [...document.querySelectorAll("a[href]")].map((link) => link.href)),
 };
 

@@ -52,19 +52,30 @@ fn site(lan: &Lan) -> Server {
 fn kind(path: &str) -> String {
     let mac = Regex::new("(?i)([0-9a-f]{2}[:-]?){5}[0-9a-f]{2}").expect("a pattern");
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    // Of files there are hundreds; a template, a profile and a list are a page each.
+    let path = match path.strip_prefix("/files/") {
+        Some(name) => format!(
+            "/files/{} {}",
+            name.split('/').next().unwrap_or_default(),
+            name.rsplit('.').next().unwrap_or_default()
+        ),
+        None => path.to_owned(),
+    };
+    let number = Regex::new("/[0-9]+(/|$)").expect("a pattern");
+    let path = number.replace_all(&path, "/N$1");
     let keys: BTreeSet<&str> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
-    format!("{} {keys:?}", mac.replace_all(path, "MAC"))
+    format!("{} {keys:?}", mac.replace_all(&path, "MAC"))
 }
 
 #[derive(Default)]
-struct Verdict {
+pub(crate) struct Verdict {
     judged: usize,
     /// What is wrong, and where.
     faults: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Verdict {
-    fn on(&mut self, window: &mut Window, page: &str) {
+    pub(crate) fn on(&mut self, window: &mut Window, page: &str) {
         self.judged += 1;
         for fault in window.judge() {
             if !["serious", "critical"].contains(&fault["impact"].as_str().unwrap_or_default()) {
@@ -85,7 +96,7 @@ impl Verdict {
         }
     }
 
-    fn pronounce(self) {
+    pub(crate) fn pronounce(self) {
         let mut report = String::new();
         for (what, pages) in &self.faults {
             writeln!(report, "{what}\n  on {}", pages.iter().cloned().collect::<Vec<_>>().join(", ")).expect("text");

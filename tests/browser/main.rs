@@ -6,6 +6,8 @@
 
 /// axe finds nothing serious on any page, light and dark, wide and narrow.
 mod judged;
+/// A template is edited in the page, and fifty phones fetch what comes of it.
+mod push;
 /// From a phone that is plugged in to one that is in step, in front of an open page.
 mod walk;
 mod window;

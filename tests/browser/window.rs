@@ -166,6 +166,11 @@ impl Window {
         self.command("value", what.0).as_str().unwrap_or_default().to_owned()
     }
 
+    /// How many of an element there are, to be seen or not.
+    pub(crate) fn count(&mut self, what: What) -> u64 {
+        self.command("count", what.0).as_u64().expect("a number")
+    }
+
     /// Path and query of where it is.
     pub(crate) fn url(&mut self) -> String {
         self.command("url", json!({})).as_str().expect("an address").to_owned()
