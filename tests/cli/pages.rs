@@ -11,7 +11,7 @@ use crate::site::{Answer, Site, file, plan, start};
 const PASSWORD: &str = "correct horse battery";
 
 /// Somebody with a browser.
-struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     site: &'a Site,
     cookie: String,
 }
@@ -22,7 +22,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// One who has set the password and is logged in.
-    fn inside(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn inside(site: &'a Site) -> Visitor<'a> {
         let mut visitor = Visitor::at(site);
         let answer = visitor.set_up(&site.key(), PASSWORD);
         assert_eq!((answer.status, answer.header("location")), (303, "/"), "{answer:?}");
@@ -62,11 +62,11 @@ impl<'a> Visitor<'a> {
         answer
     }
 
-    fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "", "")
     }
 
-    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.post_with(path, "", fields)
     }
 
@@ -78,7 +78,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// The token that the forms of a page carry.
-    fn token(&mut self) -> String {
+    pub(crate) fn token(&mut self) -> String {
         let page = self.get("/");
         let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
@@ -99,7 +99,7 @@ impl<'a> Visitor<'a> {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
     }
@@ -274,7 +274,7 @@ fn a_password_stands_in_no_page_but_the_editor() {
     assert!(preview.says("•••") && !preview.says("secret-word"), "{preview:?}");
     let another = visitor.get(&format!("/api/v1/devices/02:ac:de:00:00:01/preview?file={}", file(2)));
     assert_eq!(another.status, 404);
-    assert!(visitor.get("/devices/02:ac:de:00:00:01/edit").says("secret-word"));
+    assert!(visitor.get("/devices/02:ac:de:00:00:01/source").says("secret-word"));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn an_edit_is_saved_or_told_what_is_wrong_with_it_and_no_text_is_lost() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     let token = visitor.token();
-    let path = "/devices/02:ac:de:00:00:01/edit";
+    let path = "/devices/02:ac:de:00:00:01/source";
     let version = |page: &Answer| {
         let (_, rest) = page.body.split_once("name=\"version\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
@@ -364,4 +364,54 @@ fn what_makes_no_sense_is_answered_and_never_breaks_the_server() {
     assert!(answer.status == 422 && answer.body.contains("no MAC address"), "{answer:?}");
     drop(visitor.send("POST", "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "p"));
     assert_eq!(visitor.get("/").status, 200);
+}
+
+#[test]
+fn a_template_is_edited_in_the_page_with_what_it_would_come_to_and_taken_back() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let csrf = visitor.token();
+    assert!(visitor.get("/templates").body.contains("acme/device.cfg.j2"));
+    let path = "/files/templates/acme/device.cfg.j2";
+    let page = visitor.get(path);
+    assert!(page.status == 200 && page.body.contains("As shipped"), "{page:?}");
+    let own = format!("# of the site\n{}", crate::site::TEMPLATE);
+    let act = |visitor: &mut Visitor, act: &str, text: &str, version: &str| {
+        visitor.post(
+            path,
+            &[("csrf", &csrf), ("do", act), ("text", text), ("version", version), ("phone", "02:ac:de:00:00:01")],
+        )
+    };
+    let weighed = act(&mut visitor, "preview", &own, "");
+    assert!(weighed.body.contains("data-phones=\"3\"") && weighed.body.contains("+# of the site"), "{}", weighed.body);
+    assert!(weighed.body.matches("<details class=\"changed\">").count() == 3, "{}", weighed.body);
+    assert!(!weighed.body.contains("secret-word") && !site.get(&file(1)).says("# of the site"));
+    let broken = act(&mut visitor, "preview", "a\n{% if %}", "");
+    assert!(broken.status == 422 && broken.body.contains("data-line=\"2\""), "{}", broken.body);
+    let nobody = visitor.post(path, &[("csrf", &csrf), ("do", "preview"), ("text", &own), ("phone", "nobody")]);
+    assert!(nobody.body.contains("no phone of the inventory"), "{}", nobody.body);
+
+    let saved = act(&mut visitor, "save", &own, "");
+    assert_eq!(saved.status, 303, "{saved:?}");
+    assert!(site.get(&file(1)).says("# of the site"));
+    let page = visitor.get(saved.header("location"));
+    assert!(page.body.contains("Saved, and in force. No phone is out of date"), "{}", page.body);
+    let version = page.body.split("name=\"version\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    // Somebody who had not seen that is told, and keeps the text.
+    let late = act(&mut visitor, "save", "# mine\n", "");
+    assert!(
+        late.status == 409 && late.body.contains("Somebody else changed") && late.body.contains("# mine"),
+        "{late:?}"
+    );
+    let reverted = act(&mut visitor, "revert", &own, &version);
+    assert_eq!(reverted.status, 303, "{reverted:?}");
+    assert!(!site.get(&file(1)).says("# of the site"));
+    let page = visitor.get(path);
+    assert!(
+        page.body.contains("Earlier versions") && page.body.contains(&format!("version={version}")),
+        "{}",
+        page.body
+    );
+    let before = visitor.get(&format!("{path}?version={version}"));
+    assert!(before.body.contains("# of the site") && before.body.contains("data-phones=\"3\""), "{}", before.body);
 }

@@ -3,9 +3,11 @@
 //! What a phone *should* be is a [`Fleet`], an immutable snapshot of the profile files, with the lists and firmware that profiles name
 //! in [`Phonebooks`] and [`Images`]. What phones *were seen doing* is the [`Registry`], which a [`Store`] keeps on disk. The two never mix: nothing is learnt into the files, and nothing that was seen changes a configuration.
 
+mod amend;
 mod books;
 mod check;
 mod document;
+mod extent;
 mod files;
 mod fleet;
 mod images;
@@ -18,10 +20,12 @@ mod registry;
 mod resolve;
 mod shape;
 mod shared;
+mod spell;
 mod store;
 mod yaml;
 mod zone;
 
+pub use amend::{AmendError, amend, field_at, settings};
 pub use books::{Phonebooks, schema as phonebook_schema};
 pub use document::Device;
 pub use fleet::Fleet;

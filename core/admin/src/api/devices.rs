@@ -493,7 +493,7 @@ fn unknown(mac: MacAddr) -> Problem {
 }
 
 /// The file in which a device stands.
-fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
+pub(crate) fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
     let device = world.fleet.device(mac).ok_or_else(|| {
         Problem::not_found(format!("{mac} is not in the inventory; approve it, or write it into profiles/"))
     })?;

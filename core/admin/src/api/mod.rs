@@ -4,10 +4,13 @@ pub(crate) mod approvals;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
+pub(crate) mod function_keys;
 mod import;
 pub(crate) mod preview;
+pub(crate) mod provenance;
 pub(crate) mod rollouts;
 pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod write;
 
 use axum::{
@@ -58,8 +61,10 @@ impl utoipa::Modify for Key {
 fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(devices::list))
-        .routes(routes!(devices::one, devices::forget))
+        .routes(routes!(devices::one, devices::forget, settings::change))
         .routes(routes!(devices::source, devices::put_source, devices::delete_source))
+        .routes(routes!(settings::settings))
+        .routes(routes!(function_keys::function_keys))
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
@@ -69,6 +74,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(provenance::provenance))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::put, files::delete))
         .routes(routes!(files::earlier))

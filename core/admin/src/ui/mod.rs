@@ -8,12 +8,16 @@ mod device;
 mod edit;
 mod entrance;
 mod events;
+mod fields;
 mod fleet;
 mod form;
+mod key;
 mod password;
+mod picture;
 mod plugins;
 mod rollouts;
 pub(crate) mod session;
+mod source;
 mod templates;
 mod words;
 
@@ -83,7 +87,9 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/resync", post(device::resync))
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
+        .route("/devices/{mac}/key", post(key::save))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/plugins", get(plugins::page))
         .route("/templates", get(templates::list))
         .route("/files/{*name}", get(templates::page).post(templates::act))
@@ -191,6 +197,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("rows.html", include_str!("../../assets/rows.html")),
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
+        ("source.html", include_str!("../../assets/source.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
         ("templates.html", include_str!("../../assets/templates.html")),
         ("file.html", include_str!("../../assets/file.html")),
