@@ -337,7 +337,7 @@ fn pages_tell_browsers_to_be_strict_and_hold_no_script_of_their_own() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{}", page.head);
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
-        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
+        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("same-origin", "no-store"));
         for word in [" style=", "<style", " onclick", "javascript:", "http://www", "https://"] {
             assert!(!page.body.contains(word), "{word} in {}", page.body);
         }

@@ -59,7 +59,6 @@ pub(crate) struct Filter {
     #[param(inline)]
     sort: Sort,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]
@@ -524,7 +523,7 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<String>, Proble
 
 /// The profile file in which a device stands, as it is written; passwords included
 #[utoipa::path(get, path = "/api/v1/devices/{mac}/source", tag = "devices", params(("mac" = String, Path)), responses(
-    (status = 200, body = String, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
+    (status = 200, body = Value, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -545,7 +544,7 @@ pub(crate) async fn source(State(admin): State<Admin>, Mac(mac): Mac) -> Result<
 /// The change is tried first; what would break any device is refused with the list, and nothing is written.
 #[utoipa::path(put, path = "/api/v1/devices/{mac}/source", tag = "devices",
     params(("mac" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Value, content_type = "application/yaml"),
     responses(
     (status = 204, description = "Written, and in service", headers(("ETag" = String, description = "The version of the file"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),

@@ -26,7 +26,10 @@ use axum::{
 };
 use provost_plugin::MacAddr;
 use serde::de::DeserializeOwned;
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Admin, problem::Problem};
@@ -42,9 +45,22 @@ const BODY: usize = 16 << 20;
         (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
         (name = "rollouts", description = "Many phones made to fetch again, and what came of it."),
         (name = "server", description = "The server itself.")
-    )
+    ),
+    modifiers(&Key),
+    security(("key" = []))
 )]
 struct Document;
+
+/// What a request must bring, as the document says it.
+struct Key;
+
+impl utoipa::Modify for Key {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The key in `state/admin.key`")).build();
+        document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
 
 fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
@@ -195,7 +211,7 @@ mod tests {
             for (method, operation) in methods.as_object().unwrap() {
                 let responses = operation["responses"].as_object().unwrap();
                 assert!(operation["operationId"].is_string() && !responses.is_empty(), "{method} {path}");
-                if path.starts_with("/api/") {
+                if operation["security"] != serde_json::json!([{}]) {
                     assert!(responses.contains_key("401"), "{method} {path} does not say what a missing key comes to");
                 }
             }
