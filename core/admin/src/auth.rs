@@ -20,7 +20,9 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
     match path {
         // For load balancers and for those who write programs: nothing of the phones is in there.
         "/healthz" | "/readyz" | "/api/v1/openapi.json" => None,
-        _ if path.ends_with("/source") || path.ends_with("/export") => Some(Scope::Admin),
+        _ if path.ends_with("/source") || path.ends_with("/settings") || path.ends_with("/export") => {
+            Some(Scope::Admin)
+        }
         // Profiles as they are written.
         _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
         _ if path == "/api/v1/keys" || path.starts_with("/api/v1/keys/") => Some(Scope::Admin),
@@ -100,6 +102,8 @@ mod tests {
     fn what_shows_passwords_takes_more_than_reading() {
         assert_eq!(needs(&Method::GET, "/api/v1/devices"), Some(Scope::Read));
         assert_eq!(needs(&Method::GET, "/api/v1/devices/02005e000001/source"), Some(Scope::Admin));
+        assert_eq!(needs(&Method::GET, "/api/v1/devices/02005e000001/settings"), Some(Scope::Admin));
+        assert_eq!(needs(&Method::PATCH, "/api/v1/devices/02005e000001"), Some(Scope::Admin));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/resync"), Some(Scope::Operate));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/approve"), Some(Scope::Admin));
         assert_eq!(needs(&Method::GET, "/healthz"), None);

@@ -13,11 +13,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use provost_fleet::Store;
-use provost_server::{dispatch::Dispatch, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
+use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Keys, api, auth,
+    Activity, Keys, api, auth,
     ui::{self, People, Visitor},
 };
 
@@ -33,6 +33,8 @@ pub struct Admin {
     /// None where the registry cannot be kept.
     pub store: Option<Arc<Store>>,
     pub counters: Arc<Counters>,
+    pub network: Arc<Network>,
+    pub activity: Arc<Activity>,
     pub rollouts: Arc<Rollouts>,
 }
 

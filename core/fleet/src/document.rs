@@ -114,6 +114,19 @@ impl Selector {
                 .is_none_or(|network| phone.address.is_some_and(|address| network.contains(&address.to_canonical())))
     }
 
+    /// What it asks for, for people.
+    pub(crate) fn in_words(&self) -> String {
+        let network = self.network.map(|network| network.to_string());
+        let parts = [
+            ("vendor", self.vendor.as_deref()),
+            ("model", self.model.as_deref()),
+            ("MAC", self.mac.as_deref()),
+            ("network", network.as_deref()),
+        ];
+        let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
     /// How narrow it is: the number of its parts, then the letters of the model that it fixes, the digits of the MAC, the bits of the
     /// network. The greater wins; between equals the profile whose name comes first.
     pub(crate) fn rank(&self) -> (usize, usize, usize, u8) {

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Fleet,
-    document::{Candidate, Layer, Profile},
+    document::{Candidate, Device, Layer, Profile},
     merge::Merged,
     origin::{LayerRef, Origins},
     shape, zone,
@@ -119,12 +119,7 @@ impl Fleet {
         }
         let identity = device.identity(&asker.identity);
         let model = Model::of(spec, identity.model.as_deref());
-        let profile = match device.profile() {
-            Some(name) => Some(name),
-            None => self
-                .choose(&Candidate { mac: *mac, vendor: &vendor, models: &model.spellings, address: place.address })
-                .map(|profile| &*profile.layer.name),
-        };
+        let profile = self.profile_for(device, &model, &vendor, place);
         let chain = profile.map(|name| self.index.chain(name)).unwrap_or_default();
         let site = device.site().or_else(|| chain.iter().rev().find_map(|profile| Some(&*profile.site.as_ref()?.name)));
 
@@ -144,6 +139,19 @@ impl Fleet {
         let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new() };
         resolved.fill(place);
         Ok(resolved)
+    }
+
+    /// The profile that applies to a device: the one that it asks for, else the one whose selector fits it best.
+    pub fn profile_of(&self, asker: &Asker, spec: &Spec) -> Option<&str> {
+        let device = self.device(asker.mac)?;
+        let identity = device.identity(&asker.identity);
+        self.profile_for(device, &Model::of(spec, identity.model.as_deref()), &spec.id(), &asker.place)
+    }
+
+    fn profile_for<'a>(&'a self, device: &'a Device, model: &Model, vendor: &str, place: &Place) -> Option<&'a str> {
+        let chosen =
+            || self.choose(&Candidate { mac: device.mac(), vendor, models: &model.spellings, address: place.address });
+        device.profile().or_else(|| chosen().map(|profile| &*profile.layer.name))
     }
 
     /// The phone as a file that many phones share may know it: the layers that hold for all phones of the model at this place, without

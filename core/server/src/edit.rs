@@ -319,7 +319,7 @@ impl Dispatch {
             let edited = edits.into_iter().map(|(path, content)| (path, content.map(text))).collect();
             let places = provost_host::Places { edited, ..now.settings.places() };
             let (shelf, problems) = Shelf::build(&places, Some(&now.shelf), Limits::default(), None);
-            let new = problems.into_iter().filter(|problem| !now.shelf.refused().contains(problem));
+            let new = problems.into_iter().filter(|problem| !now.shelf.refused().any(|(known, _)| known == problem));
             wrong.extend(new.map(|problem| Finding { older_serves: false, ..Finding::from(problem) }));
             then.shelf = Arc::new(shelf);
             macs = None;

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod golden;
 pub mod http;
 pub mod limits;
+pub mod network;
 pub mod pnp;
 pub mod progress;
 mod quiet;

@@ -61,7 +61,6 @@ pub(crate) struct Filter {
     #[param(inline)]
     sort: Sort,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]
@@ -518,7 +517,7 @@ fn unknown(mac: MacAddr) -> Problem {
 }
 
 /// The file in which a device stands.
-fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
+pub(crate) fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
     let device = world.fleet.device(mac).ok_or_else(|| {
         Problem::not_found(format!("{mac} is not in the inventory; approve it, or write it into profiles/"))
     })?;
@@ -543,7 +542,7 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<String>, Proble
 
 /// The profile file in which a device stands, as it is written; passwords included
 #[utoipa::path(get, path = "/api/v1/devices/{mac}/source", tag = "devices", params(("mac" = String, Path)), responses(
-    (status = 200, body = String, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
+    (status = 200, body = Value, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -564,7 +563,7 @@ pub(crate) async fn source(State(admin): State<Admin>, Mac(mac): Mac) -> Result<
 /// The change is tried first; what would break any device is refused with the list, and nothing is written.
 #[utoipa::path(put, path = "/api/v1/devices/{mac}/source", tag = "devices",
     params(("mac" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Value, content_type = "application/yaml"),
     responses(
     (status = 204, description = "Written, and in service", headers(("ETag" = String, description = "The version of the file"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),
