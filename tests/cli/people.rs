@@ -400,3 +400,27 @@ fn a_phone_that_waits_is_shown_with_the_profile_that_fits_it() {
     let phone = person.get(&format!("/api/v1/devices/{STRANGER}")).json();
     assert_eq!(phone["suggested_profile"], Value::Null, "{phone}");
 }
+
+#[test]
+fn a_phone_is_assigned_from_the_command_line_where_it_stands_or_ahead_of_time() {
+    let site = start(plan().file("profiles/office.yaml", "profiles:\n  office: {}\n"));
+    let admin = site.admin().to_string();
+    let assign = |words: &[&str]| run(site.command(&[&["assign"], words, &["--admin", &admin]].concat()));
+    let place = site.data().join("profiles/devices/1.yaml");
+    let before = fs::read_to_string(&place).unwrap();
+    fs::write(&place, format!("# the porter's\n{before}")).unwrap();
+    site.until("the comment", &crate::site::file(1), |answer| answer.status == 200);
+    let (code, said, complained) = assign(&["02acde000001", "--profile", "office", "--number", "201"]);
+    assert!(code == 0 && said.contains("lines, profile changed"), "{said}{complained}");
+    let answer = site.get(&crate::site::file(1));
+    assert!(answer.says("line.1.number = 201") && answer.says("secret-word"), "the password stays: {answer:?}");
+    let now = fs::read_to_string(&place).unwrap();
+    assert!(now.starts_with("# the porter's\n") && now.contains("profile: office"), "{now}");
+    let (code, _, complained) = assign(&["02acde000001"]);
+    assert!(code == 1 && complained.contains("there is nothing to change"), "{complained}");
+    let (code, _, complained) = assign(&["02acde000001", "--profile", "ofice"]);
+    assert!(code == 1 && complained.contains("office") && fs::read_to_string(&place).unwrap() == now, "{complained}");
+    let (code, said, complained) = assign(&["02acde0000ad", "--profile", "office", "--number", "109"]);
+    assert!(code == 0 && said.contains("is enrolled with profile office"), "{said}{complained}");
+    assert!(site.get("acme-02acde0000ad.cfg").says("line.1.number = 109"));
+}

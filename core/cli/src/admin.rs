@@ -8,12 +8,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result};
-use hyper::{Method, header::CONTENT_TYPE};
+use anyhow::{Context, Result, bail};
+use hyper::{
+    Method,
+    header::{CONTENT_TYPE, IF_MATCH},
+};
 use provost_admin::client::{Answer, Client, ClientError};
 use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, KeyCommand, ResyncArgs, ScopeArg};
 
@@ -159,17 +162,76 @@ fn ago(now: u64, then: Option<u64>) -> String {
 }
 
 pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
-    let asking = Asking::new(settings, &words.server)?;
+    enrol(&Asking::new(settings, &words.server)?, words, account(words)?, out)
+}
+
+/// What the words say of a line; empty where they say nothing.
+fn account(words: &ApproveArgs) -> Result<Map<String, Value>> {
     let password = words.password_file.as_deref().map(read).transpose()?;
     let password = password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned());
-    let account = json!({ "number": words.number, "display_name": words.display_name, "password": password });
-    let is_account = words.number.is_some() || words.display_name.is_some() || password.is_some();
-    let lines = if is_account { vec![account] } else { Vec::new() };
+    let said = [("number", words.number.clone()), ("display_name", words.display_name.clone()), ("password", password)];
+    Ok(said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect())
+}
+
+fn enrol(asking: &Asking, words: &ApproveArgs, account: Map<String, Value>, out: &mut impl Write) -> Result<ExitCode> {
+    let lines: Vec<Value> =
+        Some(account).filter(|account| !account.is_empty()).map(Value::Object).into_iter().collect();
     let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
     let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
     let profile = answer["profile"].as_str().map(|profile| format!(" with profile {profile}")).unwrap_or_default();
     writeln!(out, "{} is enrolled{profile}: {}", words.mac, text(&answer, "file"))?;
     writeln!(out, "{}", text(&answer, "outcome"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Changes a device where it stands, or enrols it.
+pub(crate) fn assign(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, &words.server)?;
+    let account = account(words)?;
+    let path = format!("/api/v1/devices/{}", words.mac.bare());
+    let found = match asking.runtime.block_on(asking.client.get(&format!("{path}/settings"))) {
+        Err(ClientError::Refused(problem)) if problem.status == 404 => return enrol(&asking, words, account, out),
+        found => found?,
+    };
+    let said = [("label", &words.label), ("profile", &words.profile), ("site", &words.site)];
+    let mut patch: Map<String, Value> =
+        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect();
+    if !account.is_empty() {
+        // A list is replaced as a whole, so the other lines go along as they are.
+        let mut lines = found.json()["lines"].as_array().cloned().unwrap_or_default();
+        let mut before = 0;
+        let first = lines.iter_mut().find(|line| {
+            before = line["position"].as_u64().unwrap_or(before + 1);
+            before == 1
+        });
+        match first {
+            Some(Value::Object(line)) => line.extend(account),
+            Some(line) => *line = account.into(),
+            None => {
+                let mut line = account;
+                line.insert("position".into(), 1.into());
+                lines.push(line.into());
+            }
+        }
+        patch.insert("lines".into(), lines.into());
+    }
+    if patch.is_empty() {
+        bail!(
+            "there is nothing to change: say what it is to be, with --profile, --site, --label, --number, --display-name or --password-file"
+        );
+    }
+    let names: Vec<&str> = patch.keys().map(String::as_str).collect();
+    let changed = names.join(", ");
+    // Of the version that was just read: what somebody else wrote meanwhile is not undone.
+    let version = format!("\"{}\"", found.version.unwrap_or_default());
+    let headers = [(CONTENT_TYPE, "application/merge-patch+json"), (IF_MATCH, version.as_str())];
+    let body = serde_json::to_vec(&patch)?.into();
+    asking.runtime.block_on(asking.client.ask(Method::PATCH, &path, &headers, body))?;
+    writeln!(
+        out,
+        "{}: {changed} changed; it has that when it fetches next (`provost resync {}`)",
+        words.mac, words.mac
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Enrol a phone, on a running server
     Approve(ApproveArgs),
+    /// Change what a phone is, on a running server: profile, site, name or first line; one that is not enrolled is enrolled with that
+    Assign(ApproveArgs),
     /// Make phones fetch again, through a running server: one at once, many as a roll-out
     Resync(ResyncArgs),
     /// The roll-outs of a running server, or one of them with its phones

@@ -112,6 +112,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::devices(&settings, &words, &mut out)
         }
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
+        Command::Assign(words) => admin::assign(&settings(&cli.settings)?, &words, &mut out),
         Command::Resync(words) => admin::resync(&settings(&cli.settings)?, &words, &mut out),
         Command::Rollouts { id, cancel, resume, json, server } => {
             let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
