@@ -101,6 +101,7 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
         // Profiles as they are written.
         _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
+        _ if path.starts_with("/api/v1/rollouts") => Some(Scope::Operate),
         _ if ["/ignore", "/resync", "/notify"].iter().any(|end| path.ends_with(end)) => Some(Scope::Operate),
         _ => Some(Scope::Admin),
     }

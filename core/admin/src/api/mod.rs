@@ -8,6 +8,7 @@ mod import;
 pub(crate) mod keys;
 pub(crate) mod preview;
 pub(crate) mod provenance;
+pub(crate) mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod write;
@@ -35,6 +36,7 @@ const BODY: usize = 16 << 20;
     tags(
         (name = "devices", description = "Phones: what they should be, what they were seen doing, and what can be done about it."),
         (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
+        (name = "rollouts", description = "Many phones made to fetch again, and what came of it."),
         (name = "server", description = "The server itself.")
     )
 )]
@@ -62,6 +64,10 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(files::earlier))
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
+        .routes(routes!(rollouts::begin, rollouts::list))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::cancel))
+        .routes(routes!(rollouts::resume))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

@@ -15,8 +15,10 @@ mod key;
 mod password;
 mod picture;
 mod plugins;
+mod rollouts;
 pub(crate) mod session;
 mod source;
+mod templates;
 mod words;
 
 use std::{net::IpAddr, path::Path, sync::Arc, sync::LazyLock};
@@ -89,6 +91,13 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
         .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/plugins", get(plugins::page))
+        .route("/templates", get(templates::list))
+        .route("/files/{*name}", get(templates::page).post(templates::act))
+        .route("/rollouts", get(rollouts::list).post(rollouts::begin))
+        .route("/rollouts/{id}", get(rollouts::page))
+        .route("/rollouts/{id}/state", get(rollouts::state))
+        .route("/rollouts/{id}/cancel", post(rollouts::cancel))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
         .route("/setup", get(entrance::setup_page).post(entrance::setup))
@@ -129,7 +138,7 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let by_itself = path == "/rows" || path == "/events";
+    let by_itself = path == "/rows" || path == "/events" || path.starts_with("/rollouts/") && path.ends_with("/state");
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
@@ -188,6 +197,11 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("edit.html", include_str!("../../assets/edit.html")),
         ("source.html", include_str!("../../assets/source.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("templates.html", include_str!("../../assets/templates.html")),
+        ("file.html", include_str!("../../assets/file.html")),
+        ("rollouts.html", include_str!("../../assets/rollouts.html")),
+        ("rollout.html", include_str!("../../assets/rollout.html")),
+        ("rollout_state.html", include_str!("../../assets/rollout_state.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }
