@@ -9,8 +9,7 @@ use std::{
 use provost_fleet::{Enrolment, Fleet, Given, Stranger};
 use provost_plugin::Spec;
 
-const VENDOR: &str = "vendor: Acme\nmodels: { Desk: { lines: 4 }, Wall: { lines: 1 } }\nfiles: [{ name: '{mac}.cfg', template: a.cfg.j2 }]\n\
-formats: { cfg: { escape: line, content_type: text/plain } }\n";
+const VENDOR: &str = "vendor: Acme\nmodels: { Desk: { lines: 4 }, Wall: { lines: 1 } }\nfiles: []\nformats: {}\nannounce: { url: '{base}' }\n";
 
 fn read(root: &Path, rules: &str, devices: &str) -> Fleet {
     fs::write(root.join("a.yaml"), format!("profiles: {{ office: {{}} }}\nsites: {{ hq: {{}} }}\n{rules}")).unwrap();

@@ -173,7 +173,7 @@ fn every_mistake_is_told_where_it_is_and_what_was_meant() {
         // Rules
         (
             "profiles: {office: {}}\nenrol: {x: {profile: ofice, networks: [10.0.0.0/8]}, y: {profile: office}}\n",
-            &["a.yaml:2:60: the rule \"y\" needs \"networks\""],
+            &["a.yaml:2:57: the rule \"y\" needs \"networks\""],
         ),
         (
             "profiles: {office: {}}\nenrol: {x: {profile: ofice, networks: [10.0.0.0/8]}}\n",

@@ -86,7 +86,10 @@ async fn found(admin: &Admin, asked: &Asked) -> Result<Value, Problem> {
         query => asked.with(&[]),
         newest => asked.with(&[("before", "")]),
         older => oldest.map(|oldest| asked.with(&[("before", &oldest.to_string())])),
-        acts => ["subscribe", "notified", "not notified", "fetch", "resynced", "not resynced", "reloaded"],
+        acts => [
+            "subscribe", "notified", "not notified", "fetch", "enrolled by rule", "not enrolled by rule", "resynced",
+            "not resynced", "reloaded", "change asked for",
+        ],
     })
 }
 
