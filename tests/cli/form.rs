@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     pages::Visitor,
     people::{Person, Said, refused},
-    site::{Site, file, plan, start},
+    site::{Site, TEMPLATE, VENDOR_YAML, file, plan, start},
 };
 
 const PHONE: &str = "/api/v1/devices/02acde000001";
@@ -72,14 +72,14 @@ fn a_setting_is_changed_where_people_wrote_it_and_their_comments_stay() {
         (json!({ "sip": { "srever": "x" } }), 422, "sip.srever", "did you mean"),
         (json!({ "lines": [{ "password": "•••" }] }), 422, "lines.0.password", "stands for a password"),
         // Only the template of its vendor can know this: the phone's file has lines.
-        (json!({ "lines": [{ "number": "0101", "password": "s3cret\nword" }] }), 422, "lines.0.password", "line break"),
+        (json!({ "lines": [{ "number": "0101", "password": "s3cret\nword" }] }), 422, "1.yaml:", "line break"),
         (json!(7), 422, "", "object"),
     ] {
         let said = patch(&person, "*", &change);
         refused(&said, status);
         let wrong = said.json()["errors"][0].clone();
         let message = wrong["message"].as_str().unwrap();
-        assert!(wrong["at"] == field && message.contains(word), "{change}: {said:?}");
+        assert!(wrong["at"].as_str().unwrap().contains(field) && message.contains(word), "{change}: {said:?}");
         assert!(!said.body.contains("s3cret"), "{said:?}");
     }
     assert_eq!(written(), now, "what is refused is not written");
@@ -190,4 +190,94 @@ fn the_form_saves_what_was_changed_in_it_and_keeps_what_was_typed_when_it_cannot
     assert!(last.contains(&format!("{line}      - {{ number: \"108\", password: \"s3<&>\" }}\n")), "{last}");
     assert!(!last.contains("label:  ") && last.contains("# The zero is dialled too."), "{last}");
     assert!(site.get(&file(1)).says("line.2.password = s3<&>"));
+}
+
+#[test]
+fn keys_lie_on_the_page_as_on_the_phone_and_each_line_of_a_file_tells_where_it_comes_from() {
+    let vendor = VENDOR_YAML.replace("lines: 4", "lines: 4, keys: 6, expansion_modules: 1, expansion_keys: 3");
+    let template = format!(
+        "{TEMPLATE}{{% for key in phone.keys %}}\nkey.{{{{ key.position }}}} = {{{{ key.kind }}}} {{{{ key.value }}}}\n{{% endfor %}}{{% for name, value in phone.raw|items %}}\nraw.{{{{ name }}}} = {{{{ value }}}}\n{{% endfor %}}\n"
+    );
+    let site = "defaults:\n  sip: { server: one.example }\n  keys: [{ kind: blf, value: 200, label: Reception }]\n  vendor: { acme: { secret: raw-word } }\n";
+    let own = "devices:\n  02:ac:de:00:00:01:\n    identity: { model: Desk }\n    lines:\n      - { number: 101, password: secret-word }\n";
+    let plan = plan()
+        .file("plugins/acme/vendor.yaml", vendor)
+        .file("templates/acme/device.cfg.j2", template)
+        .file("profiles/site.yaml", site)
+        .file("profiles/devices/1.yaml", own);
+    let site = start(plan);
+    for _ in 0..2 {
+        assert!(site.get(&file(1)).says("key.1 = blf 200"));
+    }
+    let mut visitor = Visitor::inside(&site);
+    let token = visitor.token();
+    let path = "/devices/02:ac:de:00:00:01";
+    let page = visitor.get(path);
+    for word in [
+        "?key=6#keys",
+        "?module=1&amp;key=3#keys",
+        "<strong>Reception</strong>",
+        "<svg class=\"picture\"",
+        "class=\"mark good\"",
+    ] {
+        assert!(page.body.contains(word), "{word}: {}", page.body);
+    }
+    assert!(
+        !page.body.contains("?key=7#keys") && !page.body.contains("module=2"),
+        "no more than it has: {}",
+        page.body
+    );
+
+    let mut press = |fields: &[(&str, &str)]| {
+        let all: Vec<(&str, &str)> = [("csrf", token.as_str())].into_iter().chain(fields.iter().copied()).collect();
+        visitor.post(&format!("{path}/key"), &all)
+    };
+    let wrong = press(&[("module", "0"), ("key", "3"), ("kind", "speed_dial"), ("value", "0049"), ("line", "many")]);
+    assert_eq!(wrong.status, 422, "{wrong:?}");
+    assert!(wrong.body.contains("value=\"many\"") && wrong.body.contains("value=\"0049\""), "{}", wrong.body);
+    for (fields, line) in [
+        (
+            [("module", "0"), ("key", "3"), ("kind", "speed_dial"), ("value", "0049")],
+            "      - { kind: speed_dial, position: 3, value: \"0049\" }\n",
+        ),
+        (
+            [("module", "1"), ("key", "1"), ("kind", "dnd"), ("value", "")],
+            "    expansion:\n      - keys:\n          - { kind: dnd }\n",
+        ),
+    ] {
+        let answer = press(&fields);
+        assert_eq!(answer.status, 303, "{answer:?}");
+        assert!(answer.header("location").ends_with(&format!("key={}#keys", fields[1].1)), "{answer:?}");
+        assert!(read(&site).contains(line), "{}", read(&site));
+    }
+    assert!(site.get(&file(1)).says("key.3 = speed_dial 0049"));
+    let answer = press(&[("module", "0"), ("key", "3"), ("act", "inherit")]);
+    assert!(answer.status == 303 && !read(&site).contains("speed_dial"), "{}", read(&site));
+
+    // Where each line comes from, asked of the template by changing each setting.
+    let person = Person::of(&site);
+    let traced = person.get(&format!("{PHONE}/provenance?file={}", file(1)));
+    assert!(!traced.body.contains("secret-word") && !traced.body.contains("raw-word"), "{traced:?}");
+    let traced = traced.json();
+    assert_eq!(traced["complete"], true, "{traced}");
+    let text = person.get(&format!("{PHONE}/preview?file={}", file(1))).json()["text"].as_str().unwrap().to_owned();
+    let mut told: Vec<(String, String, String)> = Vec::new();
+    for carried in traced["lines"].as_array().unwrap() {
+        let line = text.lines().nth(carried["line"].as_u64().unwrap() as usize - 1).unwrap();
+        let word = |name: &str| carried[name].as_str().unwrap().to_owned();
+        told.push((line.split(" =").next().unwrap().to_owned(), word("field"), word("origin")));
+    }
+    for (name, field, place) in [
+        ("server", "sip.server", "site.yaml:2:"),
+        ("line.1.number", "lines.0.number", "1.yaml:5:"),
+        ("line.1.password", "lines.0.password", "1.yaml:5:"),
+        ("key.1", "keys.0.value", "site.yaml:3:"),
+        ("raw.secret", "vendor.acme.secret", "site.yaml:4:"),
+    ] {
+        let of: Vec<_> = told.iter().filter(|(line, carried, _)| line == name && carried == field).collect();
+        assert!(of.len() == 1 && of[0].2.contains(place), "{name}: {told:?}");
+    }
+    assert!(!told.iter().any(|(line, ..)| line.starts_with('#') || line == "base"), "{told:?}");
+    let page = visitor.get(path);
+    assert!(page.body.contains("title=\"sip.server from "), "{}", page.body);
 }

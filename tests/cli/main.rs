@@ -7,6 +7,8 @@
 /// A made-up vendor, a server that serves it, and a phone's side of HTTP and TFTP.
 mod site;
 
+/// What was decided lately, what the network is like, and their pages.
+mod activity;
 /// The commands: what they print, what they end with, and that nobody reads a password where none belongs.
 mod commands;
 /// What a vendor's data can say: like another, words, fields that no file says.
@@ -19,6 +21,8 @@ mod form;
 mod forward;
 /// What an author of plugins has: made, checked, tested, packed and added.
 mod kit;
+/// Profiles and lists of people: looked at, tried, and changed.
+mod lists;
 /// The pages of the device manager: the way in, and what may be seen and done by whom.
 mod pages;
 /// The door for people: who may, what is written, and that nothing acknowledged is lost.

@@ -27,10 +27,18 @@ pub enum AmendError {
     #[error("the file does not hold {0}")]
     Absent(MacAddr),
     /// What is wrong with the values, each with the dotted path of its field.
-    #[error("{}", .0.iter().map(|(field, message)| format!("{field}: {message}")).collect::<Vec<_>>().join("; "))]
+    #[error("{}", told(.0))]
     Wrong(Vec<(String, String)>),
     #[error("{}", woven(.line, *.shared))]
     Woven { line: u32, shared: bool },
+}
+
+fn told(wrong: &[(String, String)]) -> String {
+    let tell = |(field, message): &(String, String)| match field.as_str() {
+        "" => message.clone(),
+        field => format!("{field}: {message}"),
+    };
+    wrong.iter().map(tell).collect::<Vec<_>>().join("; ")
 }
 
 fn woven(line: &u32, shared: bool) -> String {

@@ -1,12 +1,17 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
+pub(crate) mod activity;
 pub(crate) mod approvals;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
 pub(crate) mod function_keys;
 mod import;
+pub(crate) mod keys;
+pub(crate) mod network;
+pub(crate) mod phonebooks;
 pub(crate) mod preview;
+pub(crate) mod profiles;
 pub(crate) mod provenance;
 pub(crate) mod rollouts;
 pub(crate) mod server;
@@ -75,16 +80,26 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
         .routes(routes!(provenance::provenance))
+        .routes(routes!(activity::list))
+        .routes(routes!(activity::series))
+        .routes(routes!(network::network))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::put, files::delete))
         .routes(routes!(files::earlier))
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
+        .routes(routes!(keys::list, keys::make))
+        .routes(routes!(keys::remove))
+        .routes(routes!(keys::password))
+        .routes(routes!(profiles::list))
+        .routes(routes!(phonebooks::list))
+        .routes(routes!(phonebooks::one))
+        .routes(routes!(phonebooks::add))
+        .routes(routes!(phonebooks::remove))
         .routes(routes!(rollouts::begin, rollouts::list))
         .routes(routes!(rollouts::one))
         .routes(routes!(rollouts::cancel))
         .routes(routes!(rollouts::resume))
-        .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
         .routes(routes!(server::ready))

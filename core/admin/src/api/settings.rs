@@ -133,7 +133,6 @@ pub(crate) async fn amended(admin: &Admin, mac: MacAddr, of: &str, patch: Value)
 }
 
 /// The file in which a device stands, as it is on the disk.
-#[derive(Debug)]
 pub(crate) struct Stands {
     pub(crate) path: PathBuf,
     pub(crate) version: String,

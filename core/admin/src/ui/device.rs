@@ -123,7 +123,9 @@ pub(super) async fn draw(
             done => asked.done.as_str(),
             wrong => wrong.map(|(problem, _)| data(problem)),
             kept => context! {
-                profile => kept("profile"), label => kept("label"), number => kept("number"),
+                // Preselected, as long as nobody chose otherwise.
+                profile => wrong.map_or(device["suggested_profile"].as_str().unwrap_or_default().to_owned(), |_| kept("profile")),
+                label => kept("label"), number => kept("number"),
                 display_name => kept("display_name"), to => kept("to"),
                 is_key => wrong.is_some_and(|(_, fields)| fields.all("key").next().is_some()),
                 kind => kept("kind"), value => kept("value"), line => kept("line"),
@@ -222,6 +224,10 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             ("NOTIFY".to_owned(), format!("It answered that with {code}"), String::new(), class)
         }
         "order_failed" => ("NOTIFY".to_owned(), "It could not be told".to_owned(), text("reason"), "bad"),
+        "enrolled" => {
+            ("RULE".to_owned(), "It was enrolled".to_owned(), format!("by the rule {}", text("rule")), "good")
+        }
+        "not_enrolled" => ("RULE".to_owned(), "It could not be enrolled".to_owned(), text("reason"), "bad"),
         "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
         "fetched" => {
             let outcome = text("outcome");

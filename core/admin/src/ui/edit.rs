@@ -49,7 +49,6 @@ pub(super) async fn page(
 }
 
 /// What the device's own entry says now.
-#[derive(Debug)]
 struct Own {
     values: Map<String, Json>,
     version: String,

@@ -104,7 +104,7 @@ fn target<'a>(schema: &'a Json, root: &'a Json) -> &'a Json {
 }
 
 fn help(property: &Json, target: &Json) -> String {
-    property["description"].as_str().or(target["description"].as_str()).unwrap_or_default().to_owned()
+    property["description"].as_str().or(target["description"].as_str()).unwrap_or_default().replace('`', "")
 }
 
 fn walk(property: &Json, root: &Json, path: &str, before: &str, fields: &mut Vec<Field>) {

@@ -19,7 +19,8 @@ pub(super) fn boot(steps: &[Value]) -> Value {
         step.get_attr(name).ok().and_then(|value| u64::try_from(value).ok()).unwrap_or_default()
     };
     let text = |step: &Value, name: &str| step.get_attr(name).map(|value| value.to_string()).unwrap_or_default();
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Value::from(()) };
+    // One step is no picture.
+    let [first, .., last] = steps else { return Value::from(()) };
     let began = number(first, "at");
     let lasted = number(last, "at").saturating_sub(began);
     let room = WIDTH - LEFT - APART;
@@ -66,6 +67,6 @@ mod tests {
         assert_eq!(marks(&steps), [(82, 14), (82, 36), (93, 36), (349, 58)]);
         steps.extend((0..100).map(|_| step(3000, "TFTP")));
         assert!(marks(&steps).iter().all(|(x, _)| *x <= WIDTH));
-        assert!(boot(&[]).is_none());
+        assert!(boot(&[]).is_none() && boot(&steps[..1]).is_none());
     }
 }
