@@ -264,8 +264,17 @@ fn a_password_stands_in_no_page_but_the_editor() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     assert!(site.get(&file(1)).says("secret-word"));
-    let pages =
-        ["/", "/rows", "/plugins", "/activity", "/network", "/profiles", "/phonebooks", "/devices/02:ac:de:00:00:01", "/api/v1/devices/02:ac:de:00:00:01/explanation"];
+    let pages = [
+        "/",
+        "/rows",
+        "/plugins",
+        "/activity",
+        "/network",
+        "/profiles",
+        "/phonebooks",
+        "/devices/02:ac:de:00:00:01",
+        "/api/v1/devices/02:ac:de:00:00:01/explanation",
+    ];
     for path in pages {
         let page = visitor.get(path);
         assert!(page.status == 200 && !page.body.contains("secret-word"), "{path}: {}", page.body);
