@@ -15,6 +15,8 @@ mod commands;
 mod data;
 /// What an edit would come to before it is written, templates of the site, and taking a change back.
 mod editing;
+/// A device is changed where people wrote it: by the API, in the form, by its keys.
+mod form;
 /// Phones are told somebody else's URL.
 mod forward;
 /// What an author of plugins has: made, checked, tested, packed and added.

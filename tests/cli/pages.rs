@@ -283,7 +283,7 @@ fn a_password_stands_in_no_page_but_the_editor() {
     assert!(preview.says("•••") && !preview.says("secret-word"), "{preview:?}");
     let another = visitor.get(&format!("/api/v1/devices/02:ac:de:00:00:01/preview?file={}", file(2)));
     assert_eq!(another.status, 404);
-    assert!(visitor.get("/devices/02:ac:de:00:00:01/edit").says("secret-word"));
+    assert!(visitor.get("/devices/02:ac:de:00:00:01/source").says("secret-word"));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn an_edit_is_saved_or_told_what_is_wrong_with_it_and_no_text_is_lost() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     let token = visitor.token();
-    let path = "/devices/02:ac:de:00:00:01/edit";
+    let path = "/devices/02:ac:de:00:00:01/source";
     let version = |page: &Answer| {
         let (_, rest) = page.body.split_once("name=\"version\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
@@ -337,7 +337,7 @@ fn pages_tell_browsers_to_be_strict_and_hold_no_script_of_their_own() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{}", page.head);
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
-        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
+        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("same-origin", "no-store"));
         for word in [" style=", "<style", " onclick", "javascript:", "http://www", "https://"] {
             assert!(!page.body.contains(word), "{word} in {}", page.body);
         }
@@ -375,6 +375,44 @@ fn what_makes_no_sense_is_answered_and_never_breaks_the_server() {
     assert!(answer.status == 422 && answer.body.contains("no MAC address"), "{answer:?}");
     drop(visitor.send("POST", "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "p"));
     assert_eq!(visitor.get("/").status, 200);
+}
+
+#[test]
+fn a_key_is_shown_once_and_another_password_ends_the_other_sessions() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let mut other = Visitor::at(&site);
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 303);
+    let token = visitor.token();
+    let made = visitor.post("/keys", &[("csrf", &token), ("name", "<dash>"), ("scope", "read"), ("expires", "")]);
+    let (_, rest) = made.body.split_once("provost_").unwrap_or_else(|| panic!("{made:?}"));
+    let key = format!("provost_{}", rest.split('<').next().unwrap());
+    let mut page = visitor.get("/keys");
+    assert!(
+        !page.body.contains(&key) && page.body.contains("&lt;dash&gt;") && !page.body.contains("<dash>"),
+        "{page:?}"
+    );
+    let answer = Visitor::at(&site).ask("GET", "/api/v1/devices", &format!("Authorization: Bearer {key}\r\n"), "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    page = visitor.post("/keys", &[("csrf", &token), ("name", "x"), ("scope", "read"), ("expires", "soon")]);
+    assert!(page.status == 422 && page.body.contains("is no day") && page.body.contains("value=\"x\""), "{page:?}");
+    assert_eq!(visitor.post("/keys/remove", &[("name", "<dash>")]).status, 403, "without the token");
+    let gone = visitor.post("/keys/remove", &[("csrf", &token), ("name", "<dash>")]);
+    assert_eq!((gone.status, gone.header("location")), (303, "/keys?done=removed"));
+
+    let mut change = |old: &str, new: &str, again: &str| {
+        visitor.post("/keys/password", &[("csrf", &token), ("old", old), ("new", new), ("again", again)])
+    };
+    assert!(
+        change("not the password", "another password", "another password").body.contains("this is not the password")
+    );
+    assert!(change(PASSWORD, "another password", "another passwort").body.contains("are not the same"));
+    assert!(change(PASSWORD, "short", "short").body.contains("10 characters or more"));
+    assert_eq!(other.get("/keys").status, 200, "nothing was changed");
+    assert_eq!(change(PASSWORD, "another password", "another password").status, 303);
+    assert_eq!((visitor.get("/keys").status, other.get("/keys").status), (200, 303));
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 403);
+    assert_eq!(other.post("/login", &[("password", "another password")]).status, 303);
 }
 
 #[test]

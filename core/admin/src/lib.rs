@@ -10,6 +10,7 @@ mod activity;
 mod api;
 mod auth;
 pub mod client;
+mod keys;
 mod metrics;
 mod problem;
 mod serve;
@@ -17,5 +18,5 @@ mod ui;
 
 pub use activity::Activity;
 pub use api::document;
-pub use auth::{Keys, KeysError};
+pub use keys::{Keys, KeysError};
 pub use serve::{Admin, serve};

@@ -2,7 +2,7 @@
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
-use axum::{Router, extract::FromRef, http::Request, middleware};
+use axum::{Extension, Router, extract::FromRef, http::Request, middleware};
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
@@ -54,7 +54,8 @@ impl FromRef<Door> for Admin {
 impl Door {
     fn routes(self) -> Router {
         let guard = middleware::from_fn_with_state(self.clone(), auth::guard);
-        let api = api::routes().layer(guard).with_state(self.admin.clone());
+        let people = Extension(Arc::clone(&self.people));
+        let api = api::routes().layer(guard).layer(people).with_state(self.admin.clone());
         ui::routes(&self).with_state(self).merge(api)
     }
 }

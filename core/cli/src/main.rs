@@ -112,6 +112,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::devices(&settings, &words, &mut out)
         }
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
+        Command::Assign(words) => admin::assign(&settings(&cli.settings)?, &words, &mut out),
         Command::Resync(words) => admin::resync(&settings(&cli.settings)?, &words, &mut out),
         Command::Rollouts { id, cancel, resume, json, server } => {
             let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
@@ -128,6 +129,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
+        Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Profile => provost_fleet::schema(),

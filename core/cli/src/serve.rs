@@ -79,7 +79,7 @@ fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture),
         };
         format!("cannot listen on {socket}: {error}.{owner}")
     })?;
-    let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
+    let keys = Keys::open(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
     let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
     let Inside { desk, store, counters, network, .. } = inside;
     let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts };

@@ -51,6 +51,14 @@ pub struct Resolved {
     pub in_vain: Vec<Complaint>,
 }
 
+/// A profile that fits a stranger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion<'a> {
+    pub profile: &'a str,
+    /// For people.
+    pub why: String,
+}
+
 /// Why a device is given nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
@@ -143,7 +151,7 @@ impl Fleet {
     fn profile_for<'a>(&'a self, device: &'a Device, model: &Model, vendor: &str, place: &Place) -> Option<&'a str> {
         let chosen =
             || self.choose(&Candidate { mac: device.mac(), vendor, models: &model.spellings, address: place.address });
-        device.profile().or_else(chosen)
+        device.profile().or_else(|| chosen().map(|profile| &*profile.layer.name))
     }
 
     /// The phone as a file that many phones share may know it: the layers that hold for all phones of the model at this place, without
@@ -187,17 +195,38 @@ impl Fleet {
         stack
     }
 
+    /// The profile that a phone of `spec`'s vendor gets if it is enrolled and nobody names one.
+    pub fn suggest(
+        &self,
+        mac: MacAddr,
+        spec: &Spec,
+        model: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Option<Suggestion<'_>> {
+        let model = Model::of(spec, model);
+        let profile = self.choose(&Candidate { mac, vendor: &spec.id(), models: &model.spellings, address })?;
+        let place = format!("{}:{}", profile.layer.file, profile.layer.line);
+        let why = match &profile.selector {
+            Some(selector)
+                if selector.fits(&Candidate { mac, vendor: &spec.id(), models: &model.spellings, address }) =>
+            {
+                format!("its match fits best: {selector} ({place})")
+            }
+            _ => format!("no match fits, and this one is called default ({place})"),
+        };
+        Some(Suggestion { profile: &profile.layer.name, why })
+    }
+
     /// The profile of a device that names none.
-    fn choose(&self, phone: &Candidate) -> Option<&str> {
+    fn choose(&self, phone: &Candidate) -> Option<&std::sync::Arc<Profile>> {
         let fitting =
             |profile: &&std::sync::Arc<Profile>| profile.selector.as_ref().is_some_and(|selector| selector.fits(phone));
-        let chosen = self.index.choosing.iter().find(fitting).or_else(|| self.index.profiles.get("default"));
-        chosen.map(|profile| &*profile.layer.name)
+        self.index.choosing.iter().find(fitting).or_else(|| self.index.profiles.get("default"))
     }
 }
 
 /// A type designation and its row in `vendor.yaml`.
-struct Model<'a> {
+pub(crate) struct Model<'a> {
     name: Option<&'a str>,
     row: Option<&'a provost_plugin::spec::Model>,
     /// As `vendor.yaml` spells it, its aliases, and as it was told: people write any of them.
@@ -205,7 +234,7 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
+    pub(crate) fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
         let Some(told) = told else {
             // What holds for any model holds for one that nobody has told.
             return Model { name: None, row: spec.models.get("*"), spellings: Vec::new() };
@@ -223,7 +252,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn fits(&self, pattern: &str) -> bool {
+    pub(crate) fn fits(&self, pattern: &str) -> bool {
         self.spellings.iter().any(|model| provost_plugin::spec::matches_wildcard(pattern, model))
     }
 

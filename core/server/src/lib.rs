@@ -10,6 +10,7 @@ pub mod check;
 mod chunks;
 pub mod dispatch;
 pub mod edit;
+pub mod enrol;
 pub mod explain;
 pub mod golden;
 pub mod http;

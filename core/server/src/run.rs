@@ -151,6 +151,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
         shown: start.findings,
     };
     tasks.spawn(reload.run(start.reload, stop.clone()));
+    tasks.spawn(crate::enrol::run(Arc::clone(&dispatch), stop.clone()));
     tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
     let world = dispatch.world();
     let summary =

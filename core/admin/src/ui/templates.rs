@@ -17,10 +17,10 @@ use serde::Deserialize;
 
 use super::{
     Refusal,
-    edit::place,
     form::{Checked, Fields},
     session::Session,
     show,
+    source::place,
     words::{data, in_url},
 };
 use crate::{
