@@ -30,7 +30,7 @@ pub(super) fn csv_with(text: &str, person: &Person) -> Result<Option<String>, Pr
     let Some((_, head)) = rows.first() else { return Ok(None) };
     let mut numbers: Vec<(&str, &str)> =
         person.numbers.iter().map(|number| (number.kind.as_str(), number.number.as_str())).collect();
-    let mut others = vec![
+    let mut others = [
         ("name", Some(person.name.as_str()).filter(|name| !name.is_empty())),
         ("first", person.first.as_deref()),
         ("last", person.last.as_deref()),
