@@ -13,6 +13,8 @@ mod commands;
 mod data;
 /// Phones are told somebody else's URL.
 mod forward;
+/// What people have elsewhere comes in as a whole or not at all, and goes out so that it comes in again.
+mod imports;
 /// What an author of plugins has: made, checked, tested, packed and added.
 mod kit;
 /// The pages of the device manager: the way in, and what may be seen and done by whom.

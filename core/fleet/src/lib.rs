@@ -19,6 +19,7 @@ mod resolve;
 mod shape;
 mod shared;
 mod store;
+mod written;
 mod yaml;
 mod zone;
 
@@ -32,4 +33,5 @@ pub use registry::{Counts, Event, Happening, Record, Registry, Sighting, State, 
 pub use resolve::{Asker, Place, ResolveError, Resolved};
 pub use shape::schema;
 pub use store::{Opened, Store, StoreError};
+pub use written::{WrittenDevice, devices_of};
 pub use zone::zone;

@@ -27,7 +27,7 @@ use self::{
     pattern::{Pattern, Place, Slot},
     probe::{KeyForm, Learned, Probe, put},
 };
-use crate::{InService, Shelf, coverage};
+use crate::{InService, Shelf};
 
 /// What a file says of a phone.
 #[derive(Clone)]
@@ -109,6 +109,13 @@ impl<'a> Reader<'a> {
         Reader { shelf, outlines: HashMap::new(), learned: HashMap::new() }
     }
 
+    /// The phone that a file of this name is of, as far as its name and text tell.
+    pub fn mac(&self, name: &str, bytes: &[u8]) -> Option<MacAddr> {
+        let base = name.rsplit('/').next().unwrap_or(name);
+        let own = [name, base].iter().flat_map(|name| self.shelf.routes(name)).find_map(|route| route.captured.mac);
+        own.or_else(|| mac_of(base)).or_else(|| mac_of(&text(bytes)?))
+    }
+
     /// Reads the file of this name, which may have directories in front. `raw`: what has no field of ours becomes a raw setting of the vendor,
     /// where the vendor's files take it as one.
     pub fn read(&mut self, name: &str, bytes: &[u8], raw: bool) -> Result<ReadBack, Unread> {
@@ -120,7 +127,7 @@ impl<'a> Reader<'a> {
             .unwrap_or_default();
         let of_text = text(bytes);
         let own = routes.iter().find_map(|route| route.captured.mac);
-        let mac = own.or_else(|| mac_of(base)).or_else(|| mac_of(of_text.as_deref()?));
+        let mac = self.mac(name, bytes);
         let is_device = |plugin: &InService, file: usize| plugin.spec.files[file].kind == FileKind::Device;
         if mac.is_none()
             || (own.is_none() && !routes.is_empty() && routes.iter().all(|route| !is_device(&route.plugin, route.file)))

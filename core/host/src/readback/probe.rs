@@ -339,7 +339,7 @@ impl<'a> Probe<'a> {
         let kind = self.kinds().into_iter().next();
         let mut settings = self.least(&[]);
         if let Some(kind) = kind {
-            self.put_keys(&mut settings, &|_| Some(kind.clone()), 1);
+            self.put_keys(&mut settings, &|_| Some(kind.clone()), 1, false);
         }
         let names = self.render(&settings).or_else(|| {
             let bare = self.least(&[]);
@@ -549,13 +549,16 @@ impl<'a> Probe<'a> {
         keys.chain(modules).collect()
     }
 
-    fn put_keys(&mut self, settings: &mut Value, kind_of: &dyn Fn(Place) -> Option<String>, line: u16) {
+    fn put_keys(&mut self, settings: &mut Value, kind_of: &dyn Fn(Place) -> Option<String>, line: u16, pickup: bool) {
         let key = |probe: &mut Self, place: Place, position: u16| {
             let kind = kind_of(place)?;
             let mut text = |field| probe.marker(Slot { place, field, number: false });
-            Some(
-                json!({ "position": position, "kind": kind, "value": text("value"), "label": text("label"), "line": line }),
-            )
+            let (value, label) = (text("value"), text("label"));
+            let mut key = json!({ "position": position, "kind": kind, "value": value, "label": label, "line": line });
+            if pickup {
+                key["pickup"] = text("pickup");
+            }
+            Some(key)
         };
         let keys: Vec<Value> = (1..=self.keys).filter_map(|at| key(self, Place::Key(at), at)).collect();
         let (modules, each) = self.modules;
@@ -576,21 +579,23 @@ impl<'a> Probe<'a> {
         }
         let base = self.least(&[]);
         let Some(without) = self.render(&base) else { return };
-        let with = |probe: &mut Self, kind: &str, line: u16, picked: &dyn Fn(Place) -> bool| {
+        let with = |probe: &mut Self, kind: &str, line: u16, pickup: bool, picked: &dyn Fn(Place) -> bool| {
             let mut settings = base.clone();
-            probe.put_keys(&mut settings, &|place| picked(place).then(|| kind.to_owned()), line);
+            probe.put_keys(&mut settings, &|place| picked(place).then(|| kind.to_owned()), line, pickup);
             probe.render(&settings)
         };
-        let mut full: Vec<(String, Flat, Option<Flat>)> = Vec::new();
-        for kind in self.kinds() {
-            let Some(one) = with(self, &kind, 1, &|_| true) else { continue };
-            let two = if self.lines > 1 { with(self, &kind, 2, &|_| true) } else { None };
-            full.push((kind, one, two));
+        let mut full: Vec<(String, bool, Flat, Option<Flat>)> = Vec::new();
+        // A lamp that is picked up by a code of its own may be written in another way.
+        let lamps = [("blf".to_owned(), true)];
+        for (kind, pickup) in self.kinds().into_iter().map(|kind| (kind, false)).chain(lamps) {
+            let Some(one) = with(self, &kind, 1, pickup, &|_| true) else { continue };
+            let two = if self.lines > 1 { with(self, &kind, 2, pickup, &|_| true) } else { None };
+            full.push((kind, pickup, one, two));
         }
         // What belongs to which key: by its own marker, else by what happens when some keys are taken away.
         let mut owners: BTreeMap<String, Place> = BTreeMap::new();
         let mut floating: BTreeSet<String> = BTreeSet::new();
-        for (kind, one, _) in &full {
+        for (kind, pickup, one, _) in &full {
             let changed = differences(&without, one);
             if changed.iter().all(|name| owners.contains_key(name) || floating.contains(name)) {
                 continue;
@@ -599,7 +604,7 @@ impl<'a> Probe<'a> {
             let found = owner(&numbers, one, &changed, |picked| {
                 let gone =
                     |place: Place| places.iter().position(|own| *own == place).is_some_and(|at| picked(at as u16 + 1));
-                with(self, kind, 1, &|place| !gone(place))
+                with(self, kind, 1, *pickup, &|place| !gone(place))
             });
             for name in changed {
                 match found.get(&name) {
@@ -612,7 +617,7 @@ impl<'a> Probe<'a> {
         let skeleton = |name: &String| name.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
         let lists: BTreeSet<String> = floating
             .iter()
-            .filter(|name| full.iter().any(|(_, one, _)| one.get(*name).is_some_and(|value| self.of_a_key(value))))
+            .filter(|name| full.iter().any(|(_, _, one, _)| one.get(*name).is_some_and(|value| self.of_a_key(value))))
             .map(skeleton)
             .collect();
         let listed: Vec<String> = owners.keys().filter(|name| lists.contains(&skeleton(name))).cloned().collect();
@@ -627,7 +632,7 @@ impl<'a> Probe<'a> {
             known.entry(*place).or_default().push(name.clone());
             floating.remove(name);
         }
-        for (kind, one, two) in &full {
+        for (kind, pickup, one, two) in &full {
             learned.names.extend(one.keys().chain(two.iter().flat_map(Flat::keys)).cloned());
             let mut list: BTreeMap<u16, Vec<(String, Pattern)>> = BTreeMap::new();
             for name in &floating {
@@ -638,7 +643,7 @@ impl<'a> Probe<'a> {
                 }
             }
             let listed = !list.is_empty();
-            if listed {
+            if listed && !pickup {
                 learned.lists.insert(kind.clone(), list);
             }
             for place in &places {
