@@ -199,6 +199,7 @@ fn every_vendors_files_are_read_back_as_the_phones_that_they_are_of() {
         templates: repository().join("templates"),
         overrides: scratch.path().join("overrides"),
         staged: scratch.path().join("staged"),
+        ..Places::default()
     };
     let (shelf, problems) = Shelf::build(&places, None, Limits::default(), None);
     assert!(problems.is_empty(), "{problems:?}");

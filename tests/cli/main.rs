@@ -11,6 +11,8 @@ mod site;
 mod commands;
 /// What a vendor's data can say: like another, words, fields that no file says.
 mod data;
+/// What an edit would come to before it is written, templates of the site, and taking a change back.
+mod editing;
 /// Phones are told somebody else's URL.
 mod forward;
 /// What people have elsewhere comes in as a whole or not at all, and goes out so that it comes in again.

@@ -365,3 +365,53 @@ fn what_makes_no_sense_is_answered_and_never_breaks_the_server() {
     drop(visitor.send("POST", "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "p"));
     assert_eq!(visitor.get("/").status, 200);
 }
+
+#[test]
+fn a_template_is_edited_in_the_page_with_what_it_would_come_to_and_taken_back() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let csrf = visitor.token();
+    assert!(visitor.get("/templates").body.contains("acme/device.cfg.j2"));
+    let path = "/files/templates/acme/device.cfg.j2";
+    let page = visitor.get(path);
+    assert!(page.status == 200 && page.body.contains("As shipped"), "{page:?}");
+    let own = format!("# of the site\n{}", crate::site::TEMPLATE);
+    let act = |visitor: &mut Visitor, act: &str, text: &str, version: &str| {
+        visitor.post(
+            path,
+            &[("csrf", &csrf), ("do", act), ("text", text), ("version", version), ("phone", "02:ac:de:00:00:01")],
+        )
+    };
+    let weighed = act(&mut visitor, "preview", &own, "");
+    assert!(weighed.body.contains("data-phones=\"3\"") && weighed.body.contains("+# of the site"), "{}", weighed.body);
+    assert!(weighed.body.matches("<details class=\"changed\">").count() == 3, "{}", weighed.body);
+    assert!(!weighed.body.contains("secret-word") && !site.get(&file(1)).says("# of the site"));
+    let broken = act(&mut visitor, "preview", "a\n{% if %}", "");
+    assert!(broken.status == 422 && broken.body.contains("data-line=\"2\""), "{}", broken.body);
+    let nobody = visitor.post(path, &[("csrf", &csrf), ("do", "preview"), ("text", &own), ("phone", "nobody")]);
+    assert!(nobody.body.contains("no phone of the inventory"), "{}", nobody.body);
+
+    let saved = act(&mut visitor, "save", &own, "");
+    assert_eq!(saved.status, 303, "{saved:?}");
+    assert!(site.get(&file(1)).says("# of the site"));
+    let page = visitor.get(saved.header("location"));
+    assert!(page.body.contains("Saved, and in force. No phone is out of date"), "{}", page.body);
+    let version = page.body.split("name=\"version\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    // Somebody who had not seen that is told, and keeps the text.
+    let late = act(&mut visitor, "save", "# mine\n", "");
+    assert!(
+        late.status == 409 && late.body.contains("Somebody else changed") && late.body.contains("# mine"),
+        "{late:?}"
+    );
+    let reverted = act(&mut visitor, "revert", &own, &version);
+    assert_eq!(reverted.status, 303, "{reverted:?}");
+    assert!(!site.get(&file(1)).says("# of the site"));
+    let page = visitor.get(path);
+    assert!(
+        page.body.contains("Earlier versions") && page.body.contains(&format!("version={version}")),
+        "{}",
+        page.body
+    );
+    let before = visitor.get(&format!("{path}?version={version}"));
+    assert!(before.body.contains("# of the site") && before.body.contains("data-phones=\"3\""), "{}", before.body);
+}

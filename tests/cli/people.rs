@@ -13,36 +13,36 @@ use serde_json::{Value, json};
 use crate::site::{Site, defaults, plan, run, serve, start};
 
 /// Somebody who asks through the door for people.
-struct Person {
-    door: SocketAddrV4,
-    key: String,
+pub(crate) struct Person {
+    pub(crate) door: SocketAddrV4,
+    pub(crate) key: String,
 }
 
 #[derive(Debug)]
-struct Said {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         let line = self.head.lines().find_map(|line| line.strip_prefix("etag: "));
         line.unwrap_or_else(|| panic!("no ETag: {}", self.head)).to_owned()
     }
 }
 
 impl Person {
-    fn of(site: &Site) -> Person {
+    pub(crate) fn of(site: &Site) -> Person {
         let key = fs::read_to_string(site.data().join("state/admin.key")).unwrap();
         Person { door: site.admin(), key: key.trim().to_owned() }
     }
 
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Said> {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Said> {
         let mut stream = TcpStream::connect(self.door).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.door);
@@ -62,11 +62,11 @@ impl Person {
         Some(Said { status, head: head.to_lowercase(), body: body.to_owned() })
     }
 
-    fn get(&self, path: &str) -> Said {
+    pub(crate) fn get(&self, path: &str) -> Said {
         self.ask("GET", path, &[], "").unwrap()
     }
 
-    fn post(&self, path: &str, body: &Value) -> Said {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Said {
         self.ask("POST", path, &[("Content-Type", "application/json")], &body.to_string()).unwrap()
     }
 }
@@ -74,7 +74,7 @@ impl Person {
 const STRANGER: &str = "02acde0000aa";
 
 /// The detail of a refusal, which must have this status.
-fn refused(said: &Said, status: u16) -> String {
+pub(crate) fn refused(said: &Said, status: u16) -> String {
     assert_eq!(said.status, status, "{said:?}");
     assert!(said.head.contains("application/problem+json"), "{said:?}");
     said.json()["detail"].as_str().unwrap().to_owned()

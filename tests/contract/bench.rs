@@ -81,6 +81,7 @@ pub(crate) fn places(data: &Path) -> Places {
         templates: repository().join("templates"),
         overrides: data.join("overrides"),
         staged: data.join("staged"),
+        ..Places::default()
     }
 }
 

@@ -20,6 +20,7 @@ mod network;
 mod pbx;
 /// Phones that run are told to fetch again, and some want to know by whom.
 mod resync;
+mod rollouts;
 /// Phones played by SIPp: our messages before a SIP stack that is not ours.
 mod sipp;
 /// Hundreds of phones at once, on a good and on a bad network, by the command line alone.

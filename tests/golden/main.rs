@@ -171,6 +171,7 @@ fn bench() -> &'static Bench {
             templates: repository().join("templates"),
             overrides: staged.path().join("overrides"),
             staged: staged.path().to_owned(),
+            ..Places::default()
         };
         let (shelf, problems) = Shelf::build(&places, None, Limits::default(), None);
         assert!(problems.is_empty(), "{problems:?}");

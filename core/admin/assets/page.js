@@ -89,10 +89,12 @@ for (const time of document.querySelectorAll("time[data-local]")) {
   time.title = time.dateTime;
 }
 
-// From a mistake to its line.
+// From a mistake to its line, also in what comes later.
 const text = document.getElementById("text");
-for (const link of document.querySelectorAll("a[data-line]")) {
-  link.addEventListener("click", (event) => {
+if (text) {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-line]");
+    if (!link) return;
     event.preventDefault();
     const lines = text.value.split("\n"), line = Math.min(Number(link.dataset.line), lines.length);
     const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
@@ -100,4 +102,24 @@ for (const link of document.querySelectorAll("a[data-line]")) {
     text.setSelectionRange(start, start + lines[line - 1].length);
     text.scrollTop = (line - 4) * text.scrollHeight / lines.length;
   });
+}
+
+// What a change would come to, as it is typed.
+const editor = document.querySelector("form[data-preview]");
+if (editor) {
+  const outlook = document.querySelector("[data-outlook]");
+  let timer = 0, asking = null;
+  async function preview() {
+    asking?.abort();
+    asking = new AbortController();
+    const fields = new URLSearchParams(new FormData(editor));
+    fields.set("do", "preview");
+    try {
+      const answer = await fetch(editor.action, { method: "POST", body: fields, signal: asking.signal });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector("[data-outlook]");
+      if (fresh) outlook.replaceChildren(...fresh.childNodes);
+    } catch { /* Typed on meanwhile, or the server is away: the button is there. */ }
+  }
+  editor.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(preview, 600); });
 }

@@ -96,7 +96,10 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
         // For load balancers and for those who write programs: nothing of the phones is in there.
         "/healthz" | "/readyz" | "/api/v1/openapi.json" => None,
         _ if path.ends_with("/source") || path.ends_with("/export") => Some(Scope::Admin),
+        // Profiles as they are written.
+        _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
+        _ if path.starts_with("/api/v1/rollouts") => Some(Scope::Operate),
         _ if ["/ignore", "/resync", "/notify"].iter().any(|end| path.ends_with(end)) => Some(Scope::Operate),
         _ => Some(Scope::Admin),
     }

@@ -13,7 +13,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use provost_fleet::Store;
-use provost_server::{dispatch::Dispatch, pnp::exchange::Counters, run::stopped};
+use provost_server::{dispatch::Dispatch, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -33,6 +33,7 @@ pub struct Admin {
     /// None where the registry cannot be kept.
     pub store: Option<Arc<Store>>,
     pub counters: Arc<Counters>,
+    pub rollouts: Arc<Rollouts>,
 }
 
 /// The same, and who is logged in.

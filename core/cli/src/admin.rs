@@ -16,7 +16,7 @@ use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
 use serde_json::{Value, json};
 
-use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, ExportForm, ImportArgs, ImportForm};
+use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, ExportForm, ImportArgs, ImportForm, ResyncArgs};
 
 /// The key's file, in the state directory.
 pub(crate) const KEY: &str = "admin.key";
@@ -171,17 +171,112 @@ pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl W
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn resync(
+pub(crate) fn resync(settings: &Settings, words: &ResyncArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, &words.server)?;
+    let paced = words.per_minute.is_some() || words.stop_after.is_some() || words.regardless;
+    if let [mac] = words.macs.as_slice()
+        && !paced
+    {
+        let path = format!("/api/v1/devices/{}/resync", mac.bare());
+        let answer = asking.send(Method::POST, &path, &json!({ "reboot": words.reboot }))?.json();
+        writeln!(out, "{mac}: {}", text(&answer, "outcome"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let fitting = json!({ "progress": words.progress, "profile": words.profile, "vendor": words.vendor });
+    let order = json!({
+        "phones": words.macs,
+        "all_that_fit": if words.macs.is_empty() { Some(fitting) } else { None },
+        "reboot": words.reboot,
+        "per_minute": words.per_minute,
+        "stop_after": words.stop_after,
+        "regardless": words.regardless,
+    });
+    let begun = asking.send(Method::POST, "/api/v1/rollouts", &order)?.json();
+    writeln!(out, "roll-out {} of {} phones, {} a minute", begun["id"], begun["phones"], begun["per_minute"])?;
+    writeln!(out, "`provost rollouts {}` tells how it goes on", begun["id"])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn rollouts(
     settings: &Settings,
     words: &AdminArgs,
-    mac: MacAddr,
-    reboot: bool,
+    id: Option<u64>,
+    act: Option<&str>,
+    as_json: bool,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
     let asking = Asking::new(settings, words)?;
-    let path = format!("/api/v1/devices/{}/resync", mac.bare());
-    let answer = asking.send(Method::POST, &path, &json!({ "reboot": reboot }))?.json();
-    writeln!(out, "{mac}: {}", text(&answer, "outcome"))?;
+    if let (Some(id), Some(act)) = (id, act) {
+        asking.send(Method::POST, &format!("/api/v1/rollouts/{id}/{act}"), &json!({}))?;
+    }
+    let path = id.map_or_else(|| "/api/v1/rollouts".to_owned(), |id| format!("/api/v1/rollouts/{id}?limit={PAGE}"));
+    let answer = asking.get(&path)?;
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let one = std::slice::from_ref(&answer);
+    for rollout in answer.as_array().map_or(one, Vec::as_slice) {
+        let reason = rollout["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        writeln!(
+            out,
+            "{}: {}{reason}, {} of {} in step, {} failed, {} waiting  {}",
+            rollout["id"],
+            text(rollout, "state"),
+            rollout["in_step"],
+            rollout["phones"],
+            rollout["failed"],
+            rollout["waiting"],
+            rollout["why"].as_str().unwrap_or_default()
+        )?;
+    }
+    for phone in answer["items"].as_array().into_iter().flatten() {
+        let why = phone["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        writeln!(out, "  {} {}{why}", text(phone, "mac"), text(phone, "step").replace('_', " "))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn diff(
+    settings: &Settings,
+    words: &AdminArgs,
+    file: &str,
+    new: &Path,
+    mac: Option<MacAddr>,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    let content = String::from_utf8(read(new)?).with_context(|| format!("{} is not UTF-8", new.display()))?;
+    let edits = json!([{ "file": file, "content": content }]);
+    let outlook = asking.send(Method::POST, "/api/v1/changes", &json!({ "edits": edits }))?.json();
+    let shown = mac.map(|mac| mac.to_string()).or_else(|| outlook["items"][0]["mac"].as_str().map(str::to_owned));
+    let differences = match &shown {
+        Some(mac) => asking.send(Method::POST, "/api/v1/changes/diff", &json!({ "mac": mac, "edits": edits }))?.json(),
+        None => json!([]),
+    };
+    if as_json {
+        let whole = json!({ "outlook": outlook, "mac": shown, "differences": differences });
+        writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let perhaps = match outlook["perhaps"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(count) => format!(", {count} perhaps"),
+    };
+    write!(out, "{} phones would change, {} of them would restart{perhaps}", outlook["phones"], outlook["restarts"])?;
+    if outlook["looked_at"] != outlook["of"] {
+        write!(out, "; of {} phones only {} were looked at", outlook["of"], outlook["looked_at"])?;
+    }
+    writeln!(out)?;
+    for one in differences.as_array().into_iter().flatten() {
+        let (name, whose) = (text(one, "name"), shown.as_deref().unwrap_or_default());
+        writeln!(out, "--- {name} of {whose}, as it is\n+++ {name} of {whose}, as it would be")?;
+        match one["diff"].as_str() {
+            Some("") | None => writeln!(out, "  only something masked differs, as a password")?,
+            Some(diff) => write!(out, "{diff}")?,
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

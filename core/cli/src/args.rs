@@ -114,12 +114,34 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Enrol a phone, on a running server
     Approve(ApproveArgs),
-    /// Make a phone fetch again, through a running server
-    Resync {
-        mac: MacAddr,
-        /// Restart it, and not only fetch again
+    /// Make phones fetch again, through a running server: one at once, many as a roll-out
+    Resync(ResyncArgs),
+    /// The roll-outs of a running server, or one of them with its phones
+    Rollouts {
+        /// Number of a roll-out
+        id: Option<u64>,
+        /// Tell no further phone
+        #[arg(long, requires = "id", conflicts_with = "resume")]
+        cancel: bool,
+        /// Go on in spite of the phones that failed
+        #[arg(long, requires = "id")]
+        resume: bool,
         #[arg(long)]
-        reboot: bool,
+        json: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// What a change to a file would come to for the phones, asked of a running server; nothing is written
+    Diff {
+        /// The file as the server names it: profiles/office.yaml, templates/snom/desk.xml.j2
+        file: String,
+        /// The file as it would be; `-` is what comes in
+        new: PathBuf,
+        /// Show the differences for this phone [default: the first one that would change]
+        #[arg(long)]
+        mac: Option<MacAddr>,
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         server: AdminArgs,
     },
@@ -233,6 +255,39 @@ pub(crate) struct DevicesArgs {
     /// One JSON array
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResyncArgs {
+    /// The phones
+    #[arg(required_unless_present_any = ["progress", "profile", "vendor", "all"])]
+    pub(crate) macs: Vec<MacAddr>,
+    /// Every enrolled phone that has come so far, as `provost devices` says it: out_of_date
+    #[arg(long, conflicts_with = "macs")]
+    pub(crate) progress: Option<String>,
+    /// Every enrolled phone with this profile
+    #[arg(long, conflicts_with = "macs")]
+    pub(crate) profile: Option<String>,
+    /// Every enrolled phone of this vendor
+    #[arg(long, conflicts_with = "macs")]
+    pub(crate) vendor: Option<String>,
+    /// Every enrolled phone
+    #[arg(long, conflicts_with_all = ["macs", "progress", "profile", "vendor"])]
+    pub(crate) all: bool,
+    /// Restart them, and not only fetch again
+    #[arg(long)]
+    pub(crate) reboot: bool,
+    /// Phones that are told in a minute [default: as the settings say]
+    #[arg(long)]
+    pub(crate) per_minute: Option<u32>,
+    /// Stop when so many have failed; 0 is never [default: as the settings say]
+    #[arg(long)]
+    pub(crate) stop_after: Option<u32>,
+    /// Quiet hours do not count
+    #[arg(long)]
+    pub(crate) regardless: bool,
     #[command(flatten)]
     pub(crate) server: AdminArgs,
 }

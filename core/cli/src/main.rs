@@ -111,8 +111,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::devices(&settings, &words, &mut out)
         }
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
-        Command::Resync { mac, reboot, server } => {
-            admin::resync(&settings(&cli.settings)?, &server, mac, reboot, &mut out)
+        Command::Resync(words) => admin::resync(&settings(&cli.settings)?, &words, &mut out),
+        Command::Rollouts { id, cancel, resume, json, server } => {
+            let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
+            admin::rollouts(&settings(&cli.settings)?, &server, id, act, json, &mut out)
+        }
+        Command::Diff { file, new, mac, json, server } => {
+            admin::diff(&settings(&cli.settings)?, &server, &file, &new, mac, json, &mut out)
         }
         Command::Swap { mac, to, server } => admin::swap(&settings(&cli.settings)?, &server, mac, to, &mut out),
         Command::Import(words) => admin::import(&settings(&cli.settings)?, &words, &mut out),

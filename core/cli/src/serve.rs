@@ -12,6 +12,7 @@ use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
     reload::first,
+    rollout::Rollouts,
     run::{BoxFuture, Inside, Start, run},
     settings::SettingsFile,
 };
@@ -77,7 +78,9 @@ fn admin(inside: Inside) -> Result<(String, BoxFuture), String> {
         format!("cannot listen on {socket}: {error}.{owner}")
     })?;
     let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
-    let admin = Admin { desk: inside.desk, keys: Arc::new(keys), store: inside.store, counters: inside.counters };
+    let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
+    let admin =
+        Admin { desk: inside.desk, keys: Arc::new(keys), store: inside.store, counters: inside.counters, rollouts };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
             tracing::error!(%error, "the door for people closed");

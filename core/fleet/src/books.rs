@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::SystemTime,
 };
@@ -51,7 +51,30 @@ impl Default for Phonebooks {
 impl Phonebooks {
     /// Reads what is below `root`, which need not be there. A file with an error keeps the version that `previous` had in service.
     pub fn read(root: &Path, previous: Option<&Phonebooks>) -> (Phonebooks, Vec<Problem>) {
-        let (sources, mut problems) = files::read_optional(root, &BOOKS, previous.map(|books| &books.sources));
+        let (sources, problems) = files::read_optional(root, &BOOKS, previous.map(|books| &books.sources));
+        Phonebooks::of(sources, problems, previous)
+    }
+
+    /// These lists as they would be with these files written (none: deleted). Nothing is written.
+    pub fn edited(&self, edits: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> (Phonebooks, Vec<Problem>) {
+        Phonebooks::of(files::edited(&self.sources, &BOOKS, edits), Vec::new(), Some(self))
+    }
+
+    /// Whether this content of a file (none: no such file) is what was last seen of it.
+    pub fn has_seen(&self, path: &Path, content: Option<&[u8]>) -> bool {
+        files::is_seen(&self.sources, path, content)
+    }
+
+    /// The files that were found.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sources.keys().map(PathBuf::as_path)
+    }
+
+    fn of(
+        sources: Sources<Book>,
+        mut problems: Vec<Problem>,
+        previous: Option<&Phonebooks>,
+    ) -> (Phonebooks, Vec<Problem>) {
         let mut books: BTreeMap<String, (Arc<Book>, Arc<str>)> = BTreeMap::new();
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());

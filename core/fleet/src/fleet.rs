@@ -78,6 +78,11 @@ impl Fleet {
         files::is_seen(&self.sources, path, content)
     }
 
+    /// The files that were found.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sources.keys().map(PathBuf::as_path)
+    }
+
     fn of(sources: Sources<Document>, mut problems: Vec<Problem>, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());

@@ -23,6 +23,8 @@ const EVENTS: usize = 32;
 const FILES: usize = 16;
 /// Characters kept of any text that came from the network.
 const TEXT: usize = 128;
+/// Renders of a file that are kept beside the one that was taken last.
+const RENDERS: usize = 5;
 
 /// A phone seen at a time, through a door.
 #[derive(Clone, Debug)]
@@ -152,6 +154,30 @@ pub struct Taken {
     pub outcome: Cow<'static, str>,
     pub bytes: u64,
     pub digest: String,
+    /// The renders that it took before this one, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
+}
+
+/// A render that a phone once took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// When it last took it.
+    #[serde(with = "milliseconds")]
+    pub at: SystemTime,
+    pub digest: String,
+}
+
+impl Taken {
+    /// What it took before another fetch, with this one.
+    fn and_before(self, next: &str) -> Vec<Before> {
+        let Taken { at, digest, mut before, .. } = self;
+        if !digest.is_empty() && digest != next {
+            before.insert(0, Before { at, digest });
+            before.truncate(RENDERS);
+        }
+        before
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -559,7 +585,8 @@ impl Record {
     fn note(&mut self, event: &Event) {
         let Happening::Fetched { door, file, outcome, bytes, digest, .. } = &event.what else { return };
         let (door, outcome, digest) = (door.clone(), outcome.clone(), digest.clone());
-        self.files.insert(file.clone(), Taken { at: event.at, door, outcome, bytes: *bytes, digest });
+        let before = self.files.remove(file).map(|taken| taken.and_before(&digest)).unwrap_or_default();
+        self.files.insert(file.clone(), Taken { at: event.at, door, outcome, bytes: *bytes, digest, before });
         if self.files.len() > FILES {
             let oldest = self.files.iter().min_by_key(|(_, taken)| taken.at).map(|(file, _)| file.clone());
             oldest.map(|file| self.files.remove(&file));
@@ -607,6 +634,35 @@ mod tests {
             local: None,
             at: at(seconds),
         }
+    }
+
+    #[test]
+    fn the_renders_that_a_phone_took_are_remembered() {
+        let registry = Registry::new(10);
+        registry.observe(sighting(1, "192.0.2.1", 1), State::Known);
+        let took = |seconds, digest: &str| {
+            let what = Happening::Fetched {
+                door: "http".into(),
+                file: "a.cfg".into(),
+                outcome: "rendered".into(),
+                bytes: 1,
+                digest: digest.into(),
+                micros: 1,
+            };
+            registry.record(mac(1), Event { at: at(seconds), what });
+        };
+        took(2, "one");
+        took(3, "one");
+        took(4, "two");
+        for seconds in 5..20 {
+            took(seconds, &format!("{seconds}"));
+        }
+        // Gone and back again: what counts is what it took, not which are different.
+        took(20, "one");
+        let taken = registry.by_mac(mac(1)).unwrap().files["a.cfg"].clone();
+        assert_eq!((taken.digest.as_str(), taken.before.len()), ("one", RENDERS));
+        assert_eq!(taken.before[0], Before { at: at(19), digest: "19".into() });
+        assert_eq!(taken.before[4], Before { at: at(15), digest: "15".into() });
     }
 
     #[test]

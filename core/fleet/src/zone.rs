@@ -27,8 +27,27 @@ pub fn zone(name: &str) -> Option<Zone> {
     }
 }
 
+/// The day of the week (0 is Sunday) and the minute of the day that clocks show in a zone; without one, in the zone of this machine.
+pub fn local_clock(zone: Option<&str>, at: std::time::SystemTime) -> (usize, u16) {
+    let seconds = match at.duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2),
+        Err(_) => 0,
+    };
+    let offset = match zone {
+        Some(name) => tzdb_data::find_tz(name.as_bytes())
+            .and_then(|zone| zone.find_local_time_type(seconds).ok().map(LocalTimeType::ut_offset)),
+        None => tz::TimeZone::local()
+            .ok()
+            .and_then(|zone| zone.find_local_time_type(seconds).ok().map(LocalTimeType::ut_offset)),
+    };
+    let local = seconds + i64::from(offset.unwrap_or(0));
+    let (day, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
+    // The first of January 1970 was a Thursday.
+    ((day + 4).rem_euclid(7) as usize, (second / 60) as u16)
+}
+
 /// Why a name is no time zone, if it is none.
-pub(crate) fn refusal(name: &str) -> Option<String> {
+pub fn refusal(name: &str) -> Option<String> {
     let names = tzdb_data::TZ_NAMES;
     if names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return None;

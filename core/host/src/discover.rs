@@ -25,6 +25,8 @@ pub struct Places {
     pub overrides: PathBuf,
     /// A private directory for staged copies of libraries.
     pub staged: PathBuf,
+    /// Overrides as they would be (none: not there), to try an edit before it is written.
+    pub edited: BTreeMap<PathBuf, Option<String>>,
 }
 
 /// A plugin as it lies on disk.
@@ -159,7 +161,14 @@ pub(crate) fn templates(
     let mut newest = SystemTime::UNIX_EPOCH;
     let mut problems = Vec::new();
     if with_overrides {
-        walk(&places.overrides.join(id), "", true, &mut sources, &mut newest, &mut problems);
+        let directory = places.overrides.join(id);
+        walk(&directory, "", true, &mut sources, &mut newest, &mut problems);
+        for (path, text) in &places.edited {
+            let Some(name) = path.strip_prefix(&directory).ok().and_then(Path::to_str) else { continue };
+            sources.retain(|source| source.name != name);
+            let (name, shown) = (name.to_owned(), path.display().to_string());
+            sources.extend(text.clone().map(|text| Source { name, shown, text, is_override: true }));
+        }
     }
     for directory in [places.templates.join(id), plugin.join("templates")] {
         let mut layer = Vec::new();

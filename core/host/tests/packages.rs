@@ -51,6 +51,7 @@ impl Site {
             templates: self.path("templates"),
             overrides: self.path("overrides"),
             staged: self.path("staged"),
+            ..Places::default()
         }
     }
 

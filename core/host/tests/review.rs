@@ -61,6 +61,7 @@ impl Site {
             templates: root.join("templates"),
             overrides: root.join("overrides"),
             staged: root.join("staged"),
+            ..Places::default()
         };
         let (shelf, problems) = Shelf::build(&places, None, Limits::default(), None);
         let problems = problems.iter().map(|problem| self.plain(&problem.to_string())).collect();

@@ -42,6 +42,7 @@ pub struct Dispatch {
     /// Where the exchange takes wishes; empty as long as phones are not heard.
     exchange: OnceLock<mpsc::Sender<Again>>,
     ordered: Mutex<HashSet<MacAddr>>,
+    renders: progress::Renders,
 }
 
 /// What a phone was seen doing since some moment.
@@ -62,6 +63,7 @@ impl Dispatch {
             editing: tokio::sync::Mutex::default(),
             exchange: OnceLock::new(),
             ordered: Mutex::default(),
+            renders: progress::Renders::default(),
         })
     }
 
@@ -86,6 +88,13 @@ impl Dispatch {
     /// Rings whenever the world was replaced.
     pub fn replacements(&self) -> watch::Receiver<u64> {
         self.replaced.subscribe()
+    }
+
+    /// How far a phone with a device in the inventory has come. Blocks while libraries answer, unless it is remembered.
+    pub fn progress(&self, mac: MacAddr, record: Option<&Record>) -> progress::Progress {
+        // Before the world: one that comes in between is remembered as an older one, and looked at again.
+        let generation = *self.replaced.borrow();
+        self.renders.progress(&self.world(), generation, mac, record, SystemTime::now())
     }
 
     /// Decides anew which of the phones that were seen are known.

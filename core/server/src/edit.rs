@@ -1,29 +1,129 @@
-//! Changes to the profile files that an administrator makes through us.
+//! Changes to profiles, lists of people and templates that an administrator makes through us.
 //!
 //! An edit is tried first as a whole, the way a reload would: what does not parse, or breaks a device that is served now, is refused with
 //! the list, and nothing is written. Then the files are written so that a crash leaves the old or the new, and the caller is told when
-//! they are in service. Everybody names the version that their edit is of: of two people who edit one file the second is told.
+//! they are in service. Everybody names the version that their edit is of: of two people who edit one file the second is told. What
+//! was there before is kept ([`crate::versions`]).
+//!
+//! Outside of this server a file goes by a [name](EditedFile) that says what it is, wherever the settings have put its directory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt, fs, io,
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use provost_host::{Limits, Shelf};
+use provost_plugin::MacAddr;
 use tokio::sync::watch;
 
 use crate::{
+    change::{Impact, weigh},
     dispatch::Dispatch,
-    reload::{device_findings, try_devices},
+    reload::device_findings,
+    settings::Settings,
+    versions,
     world::{Finding, World, digest},
 };
 
 /// How long an edit may take until it is in service. The watcher sees it in some tenths of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long phones are tried with an edit before it is written. Whoever has more than fit into that has an even sample tried.
+const TRIAL: Duration = Duration::from_secs(60);
+
+/// What a file that people edit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EditedKind {
+    /// Below `profiles/`.
+    Profile,
+    /// Below `phonebooks/`.
+    Phonebook,
+    /// The site's own version of a template, below `overrides/<vendor>/`.
+    Template,
+}
+
+/// A file that people edit, by its name: `profiles/office.yaml`, `phonebooks/staff.csv`, `templates/snom/desk.xml.j2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EditedFile {
+    pub kind: EditedKind,
+    pub path: PathBuf,
+    name: String,
+}
+
+impl EditedFile {
+    /// The file of that name, whether it is there or not.
+    pub fn named(settings: &Settings, name: &str) -> Option<EditedFile> {
+        let (directory, rest) = name.split_once('/')?;
+        let (kind, root) = EditedKind::of(directory, settings)?;
+        EditedFile::of(kind, root.join(rest), rest)
+    }
+
+    /// The file at that place.
+    pub fn at(settings: &Settings, path: &Path) -> Option<EditedFile> {
+        ["profiles", "phonebooks", "templates"].into_iter().find_map(|directory| {
+            let (kind, root) = EditedKind::of(directory, settings)?;
+            let rest = path.strip_prefix(root).ok()?.to_str()?;
+            EditedFile::of(kind, path.to_owned(), rest)
+        })
+    }
+
+    fn of(kind: EditedKind, path: PathBuf, rest: &str) -> Option<EditedFile> {
+        // Nothing outside of its directory, and nothing that the reading of it passes over.
+        let plain =
+            |part: &str| !part.is_empty() && !part.starts_with(['.', '#']) && !part.contains(['\\', '\0', '\n']);
+        let known = kind.extensions().iter().any(|known| {
+            rest.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && extension == *known)
+        });
+        let placed = kind != EditedKind::Template || rest.contains('/');
+        let fits = known
+            && placed
+            && rest.split('/').all(plain)
+            && path.components().all(|part| part != Component::ParentDir)
+            && path.as_os_str().len() < 1024;
+        fits.then(|| EditedFile { kind, path, name: format!("{}/{rest}", kind.directory()) })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for EditedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl EditedKind {
+    fn of<'a>(directory: &str, settings: &'a Settings) -> Option<(EditedKind, &'a Path)> {
+        match directory {
+            "profiles" => Some((EditedKind::Profile, &settings.profiles)),
+            "phonebooks" => Some((EditedKind::Phonebook, &settings.phonebooks)),
+            "templates" => Some((EditedKind::Template, &settings.overrides)),
+            _ => None,
+        }
+    }
+
+    fn directory(self) -> &'static str {
+        match self {
+            EditedKind::Profile => "profiles",
+            EditedKind::Phonebook => "phonebooks",
+            EditedKind::Template => "templates",
+        }
+    }
+
+    fn extensions(self) -> &'static [&'static str] {
+        match self {
+            EditedKind::Profile => &["yaml", "yml"],
+            EditedKind::Phonebook => &["yaml", "yml", "csv"],
+            EditedKind::Template => &["j2"],
+        }
+    }
+}
 
 /// The file as it is to be; none is deleted.
 #[derive(Clone, Debug)]
@@ -40,7 +140,7 @@ pub enum EditError {
     Changed { path: PathBuf },
     #[error("{} exists already", path.display())]
     Exists { path: PathBuf },
-    #[error("{} is not a profile file of this server", path.display())]
+    #[error("{} is no profile, list of people or template override of this server", path.display())]
     Elsewhere { path: PathBuf },
     /// Nothing was written.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -89,8 +189,8 @@ impl Dispatch {
         replaced: &mut watch::Receiver<u64>,
     ) -> Result<(), EditError> {
         let seen = || {
-            let fleet = &self.world().fleet;
-            files.iter().all(|(path, content)| fleet.has_seen(path, content.map(str::as_bytes)))
+            let world = self.world();
+            files.iter().all(|(path, content)| is_in_service(&world, path, *content))
         };
         let wait = async {
             while !seen() {
@@ -160,83 +260,147 @@ impl Dispatch {
         Ok(Some(directory))
     }
 
-    /// What is wrong with these edits, if anything. Nothing is written.
-    fn try_edits(&self, edits: &[Edit]) -> Result<(), EditError> {
-        let current = self.world();
+    /// The world as it would be with these edits, or what is wrong with them in themselves. Nothing is written.
+    pub fn draft(&self, edits: &[Edit]) -> Result<Draft, EditError> {
+        let now = self.world();
+        let mut contents: BTreeMap<EditedKind, BTreeMap<PathBuf, Option<Vec<u8>>>> = BTreeMap::new();
         for edit in edits {
-            let is_ours = edit.path.starts_with(&current.settings.profiles)
-                && edit.path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            if !is_ours {
-                return Err(EditError::Elsewhere { path: edit.path.clone() });
+            let file = EditedFile::at(&now.settings, &edit.path);
+            let file = file.ok_or_else(|| EditError::Elsewhere { path: edit.path.clone() })?;
+            contents.entry(file.kind).or_default().insert(file.path, edit.content.clone().map(String::into_bytes));
+        }
+        let mut wrong: Vec<Finding> = Vec::new();
+        // Only what is new: an old mistake elsewhere is no reason to refuse a good edit here.
+        let mut find = |problems: Vec<provost_fleet::Problem>, before: &dyn Fn() -> Vec<provost_fleet::Problem>| {
+            let mut errors: Vec<_> = problems.into_iter().filter(provost_fleet::Problem::is_error).collect();
+            if !errors.is_empty() {
+                let before = before();
+                errors.retain(|problem| !before.contains(problem));
             }
-        }
-        let contents: BTreeMap<PathBuf, Option<Vec<u8>>> =
-            edits.iter().map(|edit| (edit.path.clone(), edit.content.clone().map(String::into_bytes))).collect();
-        let (fleet, problems) = current.fleet.edited(&contents);
-        let mut wrong: Vec<_> = problems.into_iter().filter(provost_fleet::Problem::is_error).collect();
-        if !wrong.is_empty() {
-            // Only what is new: an old mistake elsewhere is no reason to refuse a good edit here.
-            let (_, before) = current.fleet.edited(&BTreeMap::new());
-            wrong.retain(|problem| !before.contains(problem));
-        }
-        if !wrong.is_empty() {
-            return Err(EditError::Refused(wrong.into_iter().map(Finding::from).collect()));
-        }
-        let mut world = World {
-            settings: Arc::clone(&current.settings),
-            fleet: Arc::new(fleet),
-            books: Arc::clone(&current.books),
-            images: Arc::clone(&current.images),
-            shelf: Arc::clone(&current.shelf),
+            wrong.extend(errors.into_iter().map(Finding::from));
+        };
+        let mut then = World {
+            settings: Arc::clone(&now.settings),
+            fleet: Arc::clone(&now.fleet),
+            books: Arc::clone(&now.books),
+            images: Arc::clone(&now.images),
+            shelf: Arc::clone(&now.shelf),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };
-        // A file of devices alone concerns nobody else; anything more may concern everybody.
-        let paths = edits.iter().map(|edit| edit.path.as_path());
-        let failed = match world.fleet.concerned(&current.fleet, paths) {
-            Some(macs) => {
-                let devices =
-                    macs.iter().filter_map(|mac| world.fleet.device(*mac)).filter(|device| device.is_enabled());
-                let tried =
-                    devices.map(|device| (device.mac(), world.try_device(device, current.troubles.get(&device.mac()))));
-                tried.filter_map(|(mac, tried)| Some((mac, tried.err()?))).collect()
-            }
-            None => try_devices(&world, &current.troubles, None),
-        };
-        world.troubles = failed;
-        world.troubles.retain(|mac, _| !current.troubles.contains_key(mac));
-        let broken = device_findings(&world);
+        let mut macs = Some(BTreeSet::new());
+        if let Some(edits) = contents.get(&EditedKind::Profile) {
+            let (fleet, problems) = now.fleet.edited(edits);
+            find(problems, &|| now.fleet.edited(&BTreeMap::new()).1);
+            // A file of devices alone concerns nobody else; anything more may concern everybody.
+            macs = fleet.concerned(&now.fleet, edits.keys().map(PathBuf::as_path));
+            then.fleet = Arc::new(fleet);
+        }
+        if let Some(edits) = contents.get(&EditedKind::Phonebook) {
+            let (books, problems) = now.books.edited(edits);
+            find(problems, &|| now.books.edited(&BTreeMap::new()).1);
+            then.books = Arc::new(books);
+            macs = None;
+        }
+        if let Some(edits) = contents.remove(&EditedKind::Template) {
+            let text = |content: Vec<u8>| String::from_utf8_lossy(&content).into_owned();
+            let edited = edits.into_iter().map(|(path, content)| (path, content.map(text))).collect();
+            let places = provost_host::Places { edited, ..now.settings.places() };
+            let (shelf, problems) = Shelf::build(&places, Some(&now.shelf), Limits::default(), None);
+            let new = problems.into_iter().filter(|problem| !now.shelf.refused().contains(problem));
+            wrong.extend(new.map(|problem| Finding { older_serves: false, ..Finding::from(problem) }));
+            then.shelf = Arc::new(shelf);
+            macs = None;
+        }
+        if wrong.is_empty() { Ok(Draft { now, then, macs }) } else { Err(EditError::Refused(wrong)) }
+    }
+
+    /// What is wrong with these edits, if anything. Nothing is written.
+    fn try_edits(&self, edits: &[Edit]) -> Result<(), EditError> {
+        let draft = self.draft(edits)?;
+        let impact = draft.impact(&self.registry, TRIAL);
+        let broken = draft.broken(impact);
         if broken.is_empty() { Ok(()) } else { Err(EditError::Refused(broken)) }
     }
 
     fn try_and_write(&self, edits: &[Edit]) -> Result<(), EditError> {
+        let settings = &self.world().settings;
         let unreadable = |path: &Path| {
             let path = path.to_owned();
             |error| EditError::Write { path, error }
         };
+        let mut before = Vec::new();
         for edit in edits {
-            let there = read(&edit.path).map_err(unreadable(&edit.path))?.map(|(_, version)| version);
-            if there != edit.of {
+            let there = read(&edit.path).map_err(unreadable(&edit.path))?;
+            if there.as_ref().map(|(_, version)| version) != edit.of.as_ref() {
                 let path = edit.path.clone();
                 return Err(match edit.of {
                     None => EditError::Exists { path },
                     Some(_) => EditError::Changed { path },
                 });
             }
+            before.extend(there.map(|(text, _)| (&edit.path, text)));
         }
         self.try_edits(edits)?;
+        for (path, text) in before {
+            if let Some(file) = EditedFile::at(settings, path) {
+                versions::keep(settings, &file, &text).map_err(unreadable(path))?;
+            }
+        }
         // Deletions last: a device that moves from one file to another is never in neither.
         let (writes, deletions): (Vec<_>, Vec<_>) = edits.iter().partition(|edit| edit.content.is_some());
         for edit in writes.into_iter().chain(deletions) {
-            write(&edit.path, edit.content.as_deref()).map_err(unreadable(&edit.path))?;
+            // Templates hold no secrets, and belong to whoever looks after them beside this server.
+            let is_template = edit.path.starts_with(&settings.overrides);
+            let mode = if is_template { 0o644 } else { 0o600 };
+            write(&edit.path, edit.content.as_deref(), mode).map_err(unreadable(&edit.path))?;
         }
         Ok(())
     }
 }
 
-/// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are for the owner's eyes alone, others keep
+/// A world beside the one in service.
+#[derive(Debug)]
+pub struct Draft {
+    pub now: Arc<World>,
+    pub then: World,
+    /// The only devices that it may concern, where that can be said.
+    macs: Option<BTreeSet<MacAddr>>,
+}
+
+impl Draft {
+    pub fn impact(&self, registry: &provost_fleet::Registry, time: Duration) -> Impact {
+        weigh(&self.now, &self.then, registry, self.macs.as_ref(), Some(time))
+    }
+
+    /// The phones that it would break, each at the place where it stands.
+    pub fn broken(mut self, impact: Impact) -> Vec<Finding> {
+        self.then.troubles = impact.broken;
+        device_findings(&self.then)
+    }
+}
+
+fn is_in_service(world: &World, path: &Path, content: Option<&str>) -> bool {
+    let bytes = content.map(str::as_bytes);
+    let Some(file) = EditedFile::at(&world.settings, path) else { return true };
+    match file.kind {
+        EditedKind::Profile => world.fleet.has_seen(path, bytes),
+        EditedKind::Phonebook => world.books.has_seen(path, bytes),
+        EditedKind::Template => {
+            let shown = path.display().to_string();
+            let vendor = file.name.split('/').nth(1).and_then(|id| world.shelf.get(id));
+            // Overrides for a vendor that is not in service are nobody's.
+            vendor.is_none_or(|plugin| {
+                let there = plugin.templates.sources().find(|(_, place, _)| **place == shown).map(|(_, _, text)| text);
+                there.as_deref() == content
+            })
+        }
+    }
+}
+
+/// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are mostly for the owner's eyes alone, others keep
 /// the rights they have.
-fn write(path: &Path, content: Option<&str>) -> io::Result<()> {
+fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let Some(content) = content else {
         fs::remove_file(path)?;
@@ -247,7 +411,7 @@ fn write(path: &Path, content: Option<&str>) -> io::Result<()> {
     // Hidden, so that nobody takes it for a profile.
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(content.as_bytes())?;
         if let Ok(before) = fs::metadata(path) {
             file.set_permissions(before.permissions())?;

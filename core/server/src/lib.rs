@@ -5,6 +5,7 @@
 //! questions for tests.
 
 mod assets;
+pub mod change;
 pub mod check;
 mod chunks;
 pub mod dispatch;
@@ -15,12 +16,15 @@ pub mod http;
 pub mod limits;
 pub mod pnp;
 pub mod progress;
+mod quiet;
 pub mod reload;
 pub mod replay;
 pub mod request;
+pub mod rollout;
 pub mod run;
 pub mod settings;
 mod slots;
 mod socket;
 pub mod tftp;
+pub mod versions;
 pub mod world;

@@ -1,7 +1,13 @@
 //! How far a phone has come: from what it was seen fetching, and what it would get now.
+//!
+//! What it would get takes rendering. So that is done only for phones that took something, and remembered ([`Renders`]) for as long as
+//! the world is the same and the phone where it was.
 
 use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -9,7 +15,10 @@ use provost_fleet::{Happening, Record, Taken};
 use provost_plugin::{MacAddr, model::Identity, spec::FileKind};
 use serde::Serialize;
 
-use crate::world::{self, Offer, Peer, World};
+use crate::{
+    request::ConfigFile,
+    world::{self, Offer, Peer, World},
+};
 
 /// A phone fetches within seconds of its NOTIFY, or it does not.
 const SOON: Duration = Duration::from_secs(60);
@@ -81,6 +90,11 @@ impl FileState {
     }
 }
 
+/// Whether a file holds settings of a phone.
+pub fn is_settings(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Device | FileKind::Common)
+}
+
 /// Who a phone is and where it stands, as it was last seen.
 pub fn peer(mac: MacAddr, record: Option<&Record>) -> Peer {
     // TEST-NET-1 where it was never seen: which of our addresses it will speak to is not known.
@@ -98,49 +112,178 @@ pub fn peer(mac: MacAddr, record: Option<&Record>) -> Peer {
 pub fn files(world: &World, mac: MacAddr, record: Option<&Record>) -> Result<(Offer, Vec<FileState>), String> {
     let peer = peer(mac, record);
     let offer = world.files_of(mac, &peer)?;
-    let taken = |name: &str| {
-        // Hex digits are matched without case, so the phone may have asked in its own.
-        let files = record.into_iter().flat_map(|record| &record.files);
-        files
-            .filter(|(file, _)| file.eq_ignore_ascii_case(name))
-            .map(|(_, taken)| taken.clone())
-            .max_by_key(|taken| taken.at)
-    };
     let state = |(name, kind): &(String, FileKind)| {
-        let located = world.locate(name, &peer).map_err(|error| error.to_string());
-        let rendered = located.and_then(|located| world::render(&located, SystemTime::UNIX_EPOCH));
-        let (digest, bytes, error) = match rendered {
+        let (digest, bytes, error) = match render(world, name, &peer) {
             Ok(file) => (Some(file.etag), file.body.len() as u64, None),
             Err(error) => (None, 0, Some(error)),
         };
-        FileState { name: name.clone(), kind: *kind, taken: taken(name), digest, bytes, error }
+        let taken = record.and_then(|record| taken(record, name)).cloned();
+        FileState { name: name.clone(), kind: *kind, taken, digest, bytes, error }
     };
     let states = offer.files.iter().map(state).collect();
     Ok((offer, states))
 }
 
+/// How a file was last taken.
+fn taken<'a>(record: &'a Record, name: &str) -> Option<&'a Taken> {
+    // Hex digits are matched without case, so the phone may have asked in its own.
+    let files = record.files.iter().filter(|(file, _)| file.eq_ignore_ascii_case(name));
+    files.map(|(_, taken)| taken).max_by_key(|taken| taken.at)
+}
+
+fn render(world: &World, name: &str, peer: &Peer) -> Result<ConfigFile, String> {
+    let located = world.locate(name, peer).map_err(|error| error.to_string())?;
+    world::render(&located, SystemTime::UNIX_EPOCH)
+}
+
 /// How far the phone of `record` has come with `files`.
 pub fn progress(record: Option<&Record>, files: &[FileState], now: SystemTime) -> Progress {
-    let Some(record) = record else { return Progress::NeverSeen };
+    settled_without_files(record, now).unwrap_or_else(|| {
+        // Settings are what may be out of date; a list of people or a firmware is fetched when the phone likes.
+        let settings = files.iter().filter(|file| is_settings(file.kind));
+        of_current(settings.filter_map(FileState::is_current))
+    })
+}
+
+/// What came of the last time that a phone was told to fetch again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastOrder {
+    pub at: SystemTime,
+    /// The Event that it was told.
+    pub event: String,
+    /// The status that it answered.
+    pub answered: Option<u16>,
+    /// Why it was not told, or did not answer.
+    pub failed: Option<String>,
+    /// Files that it has asked for since.
+    pub fetched: usize,
+    /// It has asked anew where its configuration is, as phones do that restart.
+    pub restarted: bool,
+}
+
+/// As far as the registry still has it: it keeps a few boots' worth of each phone.
+pub fn last_order(record: &Record) -> Option<LastOrder> {
+    let mut last: Option<LastOrder> = None;
+    for event in &record.events {
+        match (&event.what, &mut last) {
+            (Happening::Ordered { event: words }, last) => {
+                let (event, at) = (words.clone(), event.at);
+                *last = Some(LastOrder { at, event, answered: None, failed: None, fetched: 0, restarted: false });
+            }
+            (_, None) => {}
+            (Happening::OrderAnswered { code }, Some(order)) => order.answered = Some(*code),
+            (Happening::OrderFailed { reason }, Some(order)) => order.failed = Some(reason.clone()),
+            (Happening::Fetched { .. }, Some(order)) => order.fetched += 1,
+            (Happening::Announced { .. } | Happening::Refused { .. }, Some(order)) => order.restarted = true,
+            _ => {}
+        }
+    }
+    last
+}
+
+/// From whether each file that it took is the current one.
+fn of_current(taken: impl Iterator<Item = bool>) -> Progress {
+    let mut progress = Progress::NeverFetched;
+    for current in taken {
+        if !current {
+            return Progress::OutOfDate;
+        }
+        progress = Progress::InStep;
+    }
+    progress
+}
+
+/// Where what it would get does not matter.
+fn settled_without_files(record: Option<&Record>, now: SystemTime) -> Option<Progress> {
+    let Some(record) = record else { return Some(Progress::NeverSeen) };
     let ago = |then: SystemTime| now.duration_since(then).unwrap_or_default();
     if ago(record.last_seen) > LONG {
-        return Progress::Gone;
+        return Some(Progress::Gone);
     }
     let told = record.events.iter().rev().find(|event| matches!(event.what, Happening::Announced { .. }));
     let asked = record.files.values().map(|taken| taken.at).max();
     let told_since = told.map(|event| event.at).filter(|told| asked.is_none_or(|asked| asked < *told));
     if let Some(told) = told_since {
-        return if ago(told) < SOON { Progress::Fetching } else { Progress::Stuck };
+        return Some(if ago(told) < SOON { Progress::Fetching } else { Progress::Stuck });
     }
     let last_failed = record.files.values().max_by_key(|taken| taken.at).is_some_and(|taken| taken.outcome == "failed");
-    // Settings are what may be out of date; a list of people or a firmware is fetched when the phone likes.
-    let settings = files.iter().filter(|file| matches!(file.kind, FileKind::Device | FileKind::Common));
-    let taken: Vec<bool> = settings.filter_map(FileState::is_current).collect();
-    match taken.as_slice() {
-        _ if last_failed => Progress::Stuck,
-        [] => Progress::NeverFetched,
-        all if all.iter().all(|current| *current) => Progress::InStep,
-        _ => Progress::OutOfDate,
+    let took_any = record.files.values().any(|taken| taken.outcome == "rendered");
+    match () {
+        () if last_failed => Some(Progress::Stuck),
+        () if !took_any => Some(Progress::NeverFetched),
+        () => None,
+    }
+}
+
+/// What phones would get, by name and digest: a list of phones is looked at again and again.
+#[derive(Debug, Default)]
+pub struct Renders(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// The world that it is of.
+    generation: u64,
+    phones: HashMap<MacAddr, (u64, Arc<[Render]>)>,
+}
+
+#[derive(Debug)]
+struct Render {
+    name: Box<str>,
+    digest: Option<Box<str>>,
+}
+
+impl Renders {
+    /// How far the phone of `record` has come. Blocks while libraries answer, unless it is remembered. `generation`: which world this is.
+    pub fn progress(
+        &self,
+        world: &World,
+        generation: u64,
+        mac: MacAddr,
+        record: Option<&Record>,
+        now: SystemTime,
+    ) -> Progress {
+        let Some(record) = record else { return Progress::NeverSeen };
+        if let Some(progress) = settled_without_files(Some(record), now) {
+            return progress;
+        }
+        let renders = self.of(world, generation, mac, record);
+        of_current(renders.iter().filter_map(|render| {
+            let taken = taken(record, &render.name).filter(|taken| taken.outcome == "rendered")?;
+            Some(render.digest.as_deref() == Some(taken.digest.as_str()))
+        }))
+    }
+
+    fn of(&self, world: &World, generation: u64, mac: MacAddr, record: &Record) -> Arc<[Render]> {
+        let peer = peer(mac, Some(record));
+        let mut hasher = DefaultHasher::new();
+        (peer.address, &peer.interface, peer.local, format!("{:?}", peer.identity)).hash(&mut hasher);
+        let at = hasher.finish();
+        let remembered = {
+            let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = memory.phones.get(&mac).filter(|(of, _)| memory.generation == generation && *of == at);
+            known.map(|(_, renders)| Arc::clone(renders))
+        };
+        if let Some(renders) = remembered {
+            return renders;
+        }
+        let files = match world.files_of(mac, &peer) {
+            Ok(offer) => offer.files,
+            Err(_) => Vec::new(),
+        };
+        let settings = files.into_iter().filter(|(_, kind)| is_settings(*kind));
+        let renders: Arc<[Render]> = settings
+            .map(|(name, _)| {
+                let digest = render(world, &name, &peer).ok().map(|file| file.etag.into_boxed_str());
+                Render { name: name.into_boxed_str(), digest }
+            })
+            .collect();
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.generation != generation {
+            memory.phones.clear();
+            memory.generation = generation;
+        }
+        memory.phones.insert(mac, (at, Arc::clone(&renders)));
+        renders
     }
 }
 
@@ -178,8 +321,14 @@ mod tests {
     }
 
     fn took(record: &mut Record, seconds: u64, outcome: &'static str, digest: &str) {
-        let taken =
-            Taken { at: at(seconds), door: "http".into(), outcome: outcome.into(), bytes: 1, digest: digest.into() };
+        let taken = Taken {
+            at: at(seconds),
+            door: "http".into(),
+            outcome: outcome.into(),
+            bytes: 1,
+            digest: digest.into(),
+            before: Vec::new(),
+        };
         record.files.insert("a.cfg".into(), taken);
     }
 
@@ -192,6 +341,40 @@ mod tests {
             bytes: 1,
             error: None,
         }
+    }
+
+    #[test]
+    fn what_came_of_an_order_is_what_was_seen_since_the_last_one() {
+        let fetched = || Happening::Fetched {
+            door: "http".into(),
+            file: "a.cfg".into(),
+            outcome: "rendered".into(),
+            bytes: 1,
+            digest: "now".into(),
+            micros: 1,
+        };
+        let ordered = || Happening::Ordered { event: "resync".into() };
+        let of = |happenings| last_order(&record(happenings));
+        assert_eq!(of(vec![(1, fetched())]), None);
+        let order = LastOrder {
+            at: at(5),
+            event: "resync".into(),
+            answered: Some(200),
+            failed: None,
+            fetched: 2,
+            restarted: true,
+        };
+        let told = Happening::Announced { plugin: "acme".into() };
+        let seen = vec![
+            (1, ordered()),
+            (2, Happening::OrderFailed { reason: "off".into() }),
+            (5, ordered()),
+            (6, Happening::OrderAnswered { code: 200 }),
+            (7, told),
+            (8, fetched()),
+            (9, fetched()),
+        ];
+        assert_eq!(of(seen), Some(order));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use provost_plugin::MacAddr;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    change::stride,
     dispatch::Dispatch,
     run::stopped,
     settings::{Settings, SettingsFile},
@@ -88,10 +89,8 @@ pub fn try_devices(
     let devices: Vec<_> =
         world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
     let until = time.map(|time| Instant::now() + time);
-    // Even strides, so that a trial that is cut short has seen something of everything. 7919 is prime, so that every device comes up
-    // once unless their number is a multiple of it; then one more device would not be.
     let count = devices.len();
-    let stride = if count % 7919 == 0 { 1 } else { 7919 };
+    let stride = stride(count);
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(BTreeMap::new());
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);

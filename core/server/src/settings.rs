@@ -13,6 +13,8 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::quiet::Hours;
+
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +48,7 @@ pub struct SettingsFile {
     pub networks: Vec<NetworkFile>,
     /// Answer phones with somebody else's URL. The first entry that fits wins.
     pub forward: Vec<ForwardFile>,
+    pub rollouts: RolloutsFile,
     pub log: LogFile,
 }
 
@@ -154,6 +157,27 @@ impl Default for AdminFile {
     }
 }
 
+/// How many phones are made to fetch again, where whoever wants it does not say.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutsFile {
+    /// Phones that are told in a minute.
+    #[schemars(range(min = 1, max = 6000))]
+    pub per_minute: u32,
+    /// Stop when so many phones have failed; 0 is never.
+    pub stop_after: u32,
+    /// Hours in which no phone is told: `mon-fri 08:00-18:00`, `22:00-06:00`.
+    pub quiet_hours: Vec<Hours>,
+    /// The zone of these hours, as in Europe/Berlin. Left out, it is this machine's.
+    pub time_zone: Option<String>,
+}
+
+impl Default for RolloutsFile {
+    fn default() -> RolloutsFile {
+        RolloutsFile { per_minute: 60, stop_after: 5, quiet_hours: Vec::new(), time_zone: None }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkFile {
@@ -214,6 +238,7 @@ pub struct Settings {
     /// Longest prefix first.
     pub networks: Vec<NetworkFile>,
     pub forward: Vec<ForwardFile>,
+    pub rollouts: RolloutsFile,
     pub log: LogFile,
 }
 
@@ -304,6 +329,12 @@ impl SettingsFile {
         if !self.pnp.group.is_multicast() {
             problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
         }
+        if let Some(why) = self.rollouts.time_zone.as_deref().and_then(provost_fleet::zone_refusal) {
+            problems.push(format!("rollouts.time_zone: {why}"));
+        }
+        if !(1..=6000).contains(&self.rollouts.per_minute) {
+            problems.push(format!("rollouts.per_minute is from 1 to 6000, and not {}", self.rollouts.per_minute));
+        }
         if !problems.is_empty() {
             let problems = problems.into_iter().map(|message| Wrong { line: 0, column: 0, message }).collect();
             return Err(SettingsError { file: file.map(Path::to_owned), problems });
@@ -339,6 +370,7 @@ impl SettingsFile {
             public_url: self.public_url.map(slash),
             networks,
             forward: self.forward,
+            rollouts: self.rollouts,
             log: self.log,
         })
     }
@@ -403,6 +435,7 @@ impl Settings {
             templates: self.templates.clone(),
             overrides: self.overrides.clone(),
             staged: self.state.join("staged"),
+            edited: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -246,7 +246,7 @@ impl World {
     }
 
     /// What a file that many phones share may know of this one.
-    fn common(&self, plugin: &InService, model: Option<&str>, peer: &Peer) -> Result<Resolved, NotLocated> {
+    pub(crate) fn common(&self, plugin: &InService, model: Option<&str>, peer: &Peer) -> Result<Resolved, NotLocated> {
         let base_url = self.settings.base_url(peer.address, peer.local, false);
         let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
         let mut resolved = self

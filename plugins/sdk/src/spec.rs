@@ -280,11 +280,41 @@ pub struct Announce {
 pub struct Resync {
     pub event: String,
     pub reboot_event: String,
+    /// Whether a phone that is told `event` restarts. Left out, it does where `event` is the `reboot_event` too, it does not where
+    /// `event` says `reboot=false`, and else nobody knows.
+    pub restarts: Option<Restarts>,
+}
+
+/// What a phone does that is told to fetch again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Restarts {
+    /// It takes its settings as it runs.
+    Never,
+    /// No source says.
+    Unknown,
+    /// Only where its files have changed.
+    IfChanged,
+    Always,
 }
 
 impl Default for Resync {
     fn default() -> Resync {
-        Resync { event: "check-sync;reboot=false".into(), reboot_event: "check-sync;reboot=true".into() }
+        Resync {
+            event: "check-sync;reboot=false".into(),
+            reboot_event: "check-sync;reboot=true".into(),
+            restarts: None,
+        }
+    }
+}
+
+impl Resync {
+    pub fn restarts(&self) -> Restarts {
+        self.restarts.unwrap_or(match () {
+            () if self.event == self.reboot_event => Restarts::IfChanged,
+            () if self.event.replace(' ', "").contains("reboot=false") => Restarts::Never,
+            () => Restarts::Unknown,
+        })
     }
 }
 

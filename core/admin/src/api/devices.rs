@@ -1,10 +1,10 @@
 //! Phones: those of the inventory and those that were seen, in one list.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashSet,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -35,6 +35,8 @@ use super::{
 use crate::{Admin, problem::Problem};
 
 const MOST: usize = 1000;
+/// How long phones are looked at one by one for a list.
+const LOOK: Duration = Duration::from_secs(3);
 /// A phone that is on answers within some milliseconds.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -52,6 +54,8 @@ pub(crate) struct Filter {
     progress: Option<Stage>,
     /// Only phones of this vendor
     vendor: Option<String>,
+    /// Only phones that are enrolled with this profile by name
+    profile: Option<String>,
     #[param(inline)]
     sort: Sort,
     /// The first so many are left out
@@ -64,7 +68,16 @@ pub(crate) struct Filter {
 
 impl Default for Filter {
     fn default() -> Filter {
-        Filter { q: String::new(), state: None, progress: None, vendor: None, sort: Sort::Mac, offset: 0, limit: 100 }
+        Filter {
+            q: String::new(),
+            state: None,
+            progress: None,
+            vendor: None,
+            profile: None,
+            sort: Sort::Mac,
+            offset: 0,
+            limit: 100,
+        }
     }
 }
 
@@ -143,6 +156,8 @@ pub(crate) struct Rows {
     items: Vec<Row>,
     /// How many there are in all that fit.
     total: usize,
+    /// There may be more: how far phones have come takes making their files, and with so many phones there was no time to look at all.
+    partial: bool,
 }
 
 /// Everything about a phone.
@@ -157,9 +172,27 @@ pub(crate) struct Details {
     files: Vec<File>,
     /// What its profile asks for that it cannot do.
     in_vain: Vec<String>,
+    /// What came of the last time that it was told to fetch again.
+    order: Option<LastOrder>,
     /// What it was seen doing, the oldest first.
     #[schema(value_type = Vec<Object>)]
     events: Value,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LastOrder {
+    /// Milliseconds since 1970.
+    at: u64,
+    /// The Event that it was told.
+    event: String,
+    /// The status that it answered.
+    answered: Option<u16>,
+    /// Why it was not told, or did not answer.
+    failed: Option<String>,
+    /// Files that it has asked for since.
+    fetched: usize,
+    /// It has asked anew where its configuration is, as phones do that restart.
+    restarted: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -231,45 +264,53 @@ impl Known<'_> {
         progress::files(self.world, self.mac, self.record.as_ref()).map(|(_, files)| files)
     }
 
-    fn stage(&self) -> Option<Stage> {
-        (self.state() == Shown::Enrolled).then(|| {
-            let files = self.files().unwrap_or_default();
-            progress::progress(self.record.as_ref(), &files, SystemTime::now()).into()
-        })
+    fn stage(&self, admin: &Admin) -> Option<Stage> {
+        (self.state() == Shown::Enrolled).then(|| admin.desk.progress(self.mac, self.record.as_ref()).into())
     }
 }
 
-/// What the list is sorted and searched by, without what takes work to find out.
+/// What the list is sorted by.
 struct Brief {
     mac: MacAddr,
     last_seen: u64,
     label: String,
 }
 
+/// Whether `text` has `wanted`, which is in small letters, in it. Without a copy where it is all ASCII, as it mostly is.
+fn holds(text: &str, wanted: &str) -> bool {
+    match text.is_ascii() && wanted.is_ascii() {
+        true => text.as_bytes().windows(wanted.len().max(1)).any(|part| part.eq_ignore_ascii_case(wanted.as_bytes())),
+        false => text.to_lowercase().contains(wanted),
+    }
+}
+
+/// The phones that fit, as far as that can be said without making their files.
 fn briefs(admin: &Admin, world: &World, filter: &Filter) -> Vec<Brief> {
     let wanted = filter.q.to_lowercase();
     // Digits of a MAC are looked for however they are separated.
     let digits: String = wanted.chars().filter(|character| !":-.".contains(*character)).collect();
-    let holds = |text: &str| text.to_lowercase().contains(&wanted);
-    let by_mac = |mac: MacAddr| {
-        !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) && mac.bare().contains(&digits)
-    };
-    let mut found: BTreeMap<MacAddr, Brief> = BTreeMap::new();
+    let may_be_mac = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let vendor = filter.vendor.as_deref().map(provost_plugin::spec::path_name);
+    let mut briefs: Vec<Brief> = Vec::new();
     let mut consider = |mac: MacAddr, record: Option<&Record>| {
         let device = world.fleet.device(mac);
-        let known = Known { mac, world, record: None };
         let state = match (device, record) {
+            (Some(device), _) if device.is_enabled() => Shown::Enrolled,
+            (Some(_), _) => Shown::Disabled,
             (None, Some(record)) if record.ignored => Shown::Ignored,
-            _ => known.state(),
+            (None, _) => Shown::Pending,
         };
         if filter.state.is_some_and(|wanted| wanted != state) {
+            return;
+        }
+        if filter.profile.is_some() && device.and_then(|device| device.profile()) != filter.profile.as_deref() {
             return;
         }
         let observed = record.map(|record| &record.identity);
         let said = |part: fn(&Identity) -> &Option<String>| observed.and_then(|identity| part(identity).as_deref());
         let stated = device.and_then(|device| device.stated_vendor());
-        if let Some(vendor) = &filter.vendor {
-            let is = |name: &str| provost_plugin::spec::path_name(name) == provost_plugin::spec::path_name(vendor);
+        if let Some(vendor) = &vendor {
+            let is = |name: &str| provost_plugin::spec::path_name(name) == *vendor;
             let known = stated.or(said(|identity| &identity.vendor));
             let by_oui = || {
                 let identity = Identity { mac: Some(mac), ..observed.cloned().unwrap_or_default() };
@@ -280,33 +321,61 @@ fn briefs(admin: &Admin, world: &World, filter: &Filter) -> Vec<Brief> {
             }
         }
         let label = device.and_then(|device| device.label()).unwrap_or_default();
-        let address = record.and_then(|record| record.address).map(|address| address.to_string());
-        let texts = [
-            Some(label),
-            stated,
-            device.and_then(|device| device.profile()),
-            device.and_then(|device| device.stated_model()),
-            said(|identity| &identity.vendor),
-            said(|identity| &identity.model),
-            said(|identity| &identity.firmware),
-            address.as_deref(),
-        ];
-        if wanted.is_empty() || by_mac(mac) || texts.into_iter().flatten().any(holds) {
+        let found = || {
+            if may_be_mac && mac.bare().contains(&digits) {
+                return true;
+            }
+            let texts = [
+                Some(label),
+                stated,
+                device.and_then(|device| device.profile()),
+                device.and_then(|device| device.stated_model()),
+                said(|identity| &identity.vendor),
+                said(|identity| &identity.model),
+                said(|identity| &identity.firmware),
+            ];
+            let address = || record.and_then(|record| record.address).map(|address| address.to_string());
+            texts.into_iter().flatten().any(|text| holds(text, &wanted))
+                || address().is_some_and(|address| address.contains(&wanted))
+        };
+        if wanted.is_empty() || found() {
             let last_seen = record.map_or(0, |record| milliseconds(record.last_seen));
-            found.insert(mac, Brief { mac, last_seen, label: label.to_owned() });
+            let label = if filter.sort == Sort::Label { label.to_owned() } else { String::new() };
+            briefs.push(Brief { mac, last_seen, label });
         }
     };
-    for (mac, _) in world.fleet.devices() {
+    let mut seen = HashSet::new();
+    admin.desk.registry.visit(|record| {
+        seen.insert(record.mac);
+        consider(record.mac, Some(record));
+    });
+    for (mac, _) in world.fleet.devices().filter(|(mac, _)| !seen.contains(mac)) {
         consider(mac, None);
     }
-    admin.desk.registry.visit(|record| consider(record.mac, Some(record)));
-    let mut briefs: Vec<Brief> = found.into_values().collect();
     match filter.sort {
-        Sort::Mac => {}
-        Sort::LastSeen => briefs.sort_by_key(|brief| std::cmp::Reverse(brief.last_seen)),
-        Sort::Label => briefs.sort_by(|a, b| (a.label.is_empty(), &a.label).cmp(&(b.label.is_empty(), &b.label))),
+        Sort::Mac => briefs.sort_unstable_by_key(|brief| brief.mac),
+        Sort::LastSeen => briefs.sort_unstable_by_key(|brief| (std::cmp::Reverse(brief.last_seen), brief.mac)),
+        Sort::Label => {
+            briefs.sort_unstable_by(|a, b| {
+                (a.label.is_empty(), &a.label, a.mac).cmp(&(b.label.is_empty(), &b.label, b.mac))
+            });
+        }
     }
     briefs
+}
+
+/// The enrolled phones that fit, for whoever does something with all of them; none is left out for want of time.
+pub(crate) fn fitting(admin: &Admin, wanted: super::rollouts::Fitting) -> Vec<MacAddr> {
+    let super::rollouts::Fitting { q, vendor, profile, progress } = wanted;
+    let filter = Filter { q, vendor, profile, state: Some(Shown::Enrolled), ..Filter::default() };
+    let world = admin.desk.world();
+    let macs = briefs(admin, &world, &filter).into_iter().map(|brief| brief.mac);
+    let far = |mac: &MacAddr| {
+        progress.is_none_or(|wanted| {
+            Stage::from(admin.desk.progress(*mac, admin.desk.registry.by_mac(*mac).as_ref())) == wanted
+        })
+    };
+    macs.filter(far).collect()
 }
 
 /// The phones of the inventory, and those that were seen
@@ -323,20 +392,34 @@ pub(crate) async fn list(State(admin): State<Admin>, Query(filter): Query<Filter
     aside(move || {
         let world = admin.desk.world();
         let briefs = briefs(&admin, &world, &filter);
-        let row = |brief: &Brief| {
-            let known = Known { mac: brief.mac, world: &world, record: admin.desk.registry.by_mac(brief.mac) };
-            let stage = known.stage();
-            (stage, known.row(stage))
-        };
+        let known =
+            |brief: &Brief| Known { mac: brief.mac, world: &world, record: admin.desk.registry.by_mac(brief.mac) };
         // How far a phone has come takes rendering its files: only where it is asked for, or shown.
         if let Some(wanted) = filter.progress {
-            let fitting: Vec<Row> =
-                briefs.iter().map(row).filter(|(stage, _)| *stage == Some(wanted)).map(|(_, row)| row).collect();
-            let total = fitting.len();
-            return Json(Rows { items: fitting.into_iter().skip(filter.offset).take(filter.limit).collect(), total });
+            let until = Instant::now() + LOOK;
+            let (mut items, mut total, mut partial) = (Vec::new(), 0, false);
+            for brief in &briefs {
+                if Instant::now() > until {
+                    partial = true;
+                    break;
+                }
+                let known = known(brief);
+                if known.stage(&admin) != Some(wanted) {
+                    continue;
+                }
+                if total >= filter.offset && items.len() < filter.limit {
+                    items.push(known.row(Some(wanted)));
+                }
+                total += 1;
+            }
+            return Json(Rows { items, total, partial });
         }
-        let items = briefs.iter().skip(filter.offset).take(filter.limit).map(|brief| row(brief).1).collect();
-        Json(Rows { items, total: briefs.len() })
+        let row = |brief: &Brief| {
+            let known = known(brief);
+            known.row(known.stage(&admin))
+        };
+        let items = briefs.iter().skip(filter.offset).take(filter.limit).map(row).collect();
+        Json(Rows { items, total: briefs.len(), partial: false })
     })
     .await
 }
@@ -360,13 +443,21 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
             .record
             .as_ref()
             .map_or(Value::Array(Vec::new()), |record| serde_json::to_value(&record.events).unwrap_or_default());
+        let order = known.record.as_ref().and_then(progress::last_order).map(|order| LastOrder {
+            at: milliseconds(order.at),
+            event: order.event,
+            answered: order.answered,
+            failed: order.failed,
+            fetched: order.fetched,
+            restarted: order.restarted,
+        });
         let row = |stage| known.row(stage);
         if known.state() != Shown::Enrolled {
             let peer = progress::peer(mac, known.record.as_ref());
             let trouble = world.plan(&peer).err();
             let reason = world.shelf.choose(&peer.identity, None).ok().map(|choice| explain::why(&choice));
             let (files, in_vain) = (Vec::new(), Vec::new());
-            return Ok(Json(Details { row: row(None), reason, trouble, files, in_vain, events }));
+            return Ok(Json(Details { row: row(None), reason, trouble, files, in_vain, order, events }));
         }
         let (files, reason, in_vain, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
             Ok((offer, files)) => {
@@ -379,7 +470,7 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
         let stage = progress::progress(known.record.as_ref(), &files, SystemTime::now()).into();
         let trouble = trouble.or_else(|| world.troubles.get(&mac).map(|trouble| trouble.why.clone()));
         let files = files.into_iter().map(File::from).collect::<Vec<File>>();
-        Ok(Json(Details { row: row(Some(stage)), reason, trouble, files, in_vain, events }))
+        Ok(Json(Details { row: row(Some(stage)), reason, trouble, files, in_vain, order, events }))
     })
     .await?
 }
@@ -415,13 +506,13 @@ pub(super) fn own_file(world: &World, mac: MacAddr) -> PathBuf {
     world.settings.profiles.join("devices").join(format!("{}.yaml", mac.bare()))
 }
 
-fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
+pub(crate) fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
     let path = path.display().to_string();
     move |error| Problem::internal(format!("cannot read {path}: {error}"))
 }
 
 /// The version that the caller's change is of.
-fn precondition(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     if text(header::IF_NONE_MATCH) == Some("*") {
         return Ok(None);

@@ -1,9 +1,12 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
 pub(crate) mod approvals;
+pub(crate) mod changes;
 pub(crate) mod devices;
+pub(crate) mod files;
 mod import;
 pub(crate) mod preview;
+pub(crate) mod rollouts;
 pub(crate) mod server;
 pub(crate) mod write;
 
@@ -29,6 +32,8 @@ const BODY: usize = 16 << 20;
     info(title = "Provost", description = "The device manager of a provisioning server for IP phones.", license(name = "MIT OR Apache-2.0")),
     tags(
         (name = "devices", description = "Phones: what they should be, what they were seen doing, and what can be done about it."),
+        (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
+        (name = "rollouts", description = "Many phones made to fetch again, and what came of it."),
         (name = "server", description = "The server itself.")
     )
 )]
@@ -48,6 +53,15 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(files::list))
+        .routes(routes!(files::one, files::put, files::delete))
+        .routes(routes!(files::earlier))
+        .routes(routes!(changes::outlook))
+        .routes(routes!(changes::diff))
+        .routes(routes!(rollouts::begin, rollouts::list))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::cancel))
+        .routes(routes!(rollouts::resume))
         .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use provost_plugin::Phone;
 use provost_server::{
     explain, progress,
-    world::{self, Located},
+    world::{self, Located, Peer, World},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,10 +63,21 @@ pub(crate) async fn preview(
         if !offer.files.iter().any(|(name, _)| *name == file) {
             return Err(Problem::not_found(format!("{mac} has no file \"{file}\"")));
         }
-        let located = world.locate(&file, &peer).map_err(|error| Problem::not_found(error.to_string()))?;
-        masked(located, file).map(Json)
+        of(&world, &peer, &file).map(Json)
     })
     .await?
+}
+
+/// A file of that name as this phone would get it, with masks for passwords.
+pub(crate) fn of(world: &World, peer: &Peer, file: &str) -> Result<Preview, Problem> {
+    let located = world.locate(file, peer).map_err(|error| Problem::not_found(error.to_string()))?;
+    masked(located, file.to_owned())
+}
+
+impl Preview {
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
 }
 
 /// The file in the first mask that its format can carry: some take ASCII alone, and a PIN is of digits.

@@ -102,7 +102,7 @@ fn draw(
 }
 
 /// `file:line:column`, as problems name a place; line 0 where there is none.
-fn place(at: &str) -> (&str, usize) {
+pub(super) fn place(at: &str) -> (&str, usize) {
     let mut parts = at.rsplitn(3, ':');
     let (_, line, file) = (parts.next(), parts.next(), parts.next());
     match (file, line.and_then(|line| line.parse().ok())) {

@@ -27,7 +27,7 @@ pub(super) async fn stream(State(door): State<Door>, Extension(session): Extensi
             .into_response();
     };
     let (replaced, stop) = (door.admin.desk.replacements(), door.people.stop.clone());
-    let seen = (door.admin.desk.registry.changes(), *replaced.borrow());
+    let seen = (door.admin.desk.registry.changes(), *replaced.borrow(), door.admin.rollouts.changes());
     let events = stream::unfold((door, seen, place), move |(door, seen, place)| {
         let (session, replaced, mut stop) = (session.clone(), replaced.clone(), stop.clone());
         async move {
@@ -39,7 +39,7 @@ pub(super) async fn stream(State(door): State<Door>, Extension(session): Extensi
                 if !door.people.sessions.is_open(&session) {
                     return None;
                 }
-                let now = (door.admin.desk.registry.changes(), *replaced.borrow());
+                let now = (door.admin.desk.registry.changes(), *replaced.borrow(), door.admin.rollouts.changes());
                 if now != seen {
                     return Some((changed(), (door, now, place)));
                 }

@@ -12,7 +12,9 @@ mod fleet;
 mod form;
 mod password;
 mod plugins;
+mod rollouts;
 pub(crate) mod session;
+mod templates;
 mod words;
 
 use std::{net::IpAddr, path::Path, sync::Arc, sync::LazyLock};
@@ -83,6 +85,13 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
         .route("/plugins", get(plugins::page))
+        .route("/templates", get(templates::list))
+        .route("/files/{*name}", get(templates::page).post(templates::act))
+        .route("/rollouts", get(rollouts::list).post(rollouts::begin))
+        .route("/rollouts/{id}", get(rollouts::page))
+        .route("/rollouts/{id}/state", get(rollouts::state))
+        .route("/rollouts/{id}/cancel", post(rollouts::cancel))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/logout", post(entrance::logout))
         .route("/login", get(entrance::login_page).post(entrance::login))
         .route("/setup", get(entrance::setup_page).post(entrance::setup))
@@ -123,7 +132,7 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let by_itself = path == "/rows" || path == "/events";
+    let by_itself = path == "/rows" || path == "/events" || path.starts_with("/rollouts/") && path.ends_with("/state");
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
@@ -181,6 +190,11 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("templates.html", include_str!("../../assets/templates.html")),
+        ("file.html", include_str!("../../assets/file.html")),
+        ("rollouts.html", include_str!("../../assets/rollouts.html")),
+        ("rollout.html", include_str!("../../assets/rollout.html")),
+        ("rollout_state.html", include_str!("../../assets/rollout_state.html")),
     ] {
         templates.add_template(name, text).expect("a template of ours, which a test compiles");
     }

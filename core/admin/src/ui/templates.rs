@@ -1,0 +1,331 @@
+//! Files as text, with what a change would come to: templates above all, and profiles and lists of people the same way.
+//!
+//! A template is never changed where it is shipped: what is saved is the site's own version of it, which wins, and going back is deleting
+//! that. With a phone chosen, the page shows what its files would be.
+
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use minijinja::{Value, context};
+use provost_plugin::MacAddr;
+use provost_server::{edit::EditedKind, world::World};
+use serde::Deserialize;
+
+use super::{
+    Refusal,
+    edit::place,
+    form::{Checked, Fields},
+    session::Session,
+    show,
+    words::{data, in_url},
+};
+use crate::{
+    Admin,
+    api::{
+        Body, Query,
+        changes::{self, Compared, Edits, Would},
+        files::{self, Name, content, file_named},
+        rollouts,
+    },
+    problem::Problem,
+    serve::Door,
+};
+
+/// Differences that are shown one under the other.
+const SHOWN: usize = 50;
+/// What a browser edits without ado.
+const LONGEST: usize = 1 << 20;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    q: String,
+}
+
+/// The templates of all vendors.
+pub(super) async fn list(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    Query(Asked { q }): Query<Asked>,
+) -> Result<Response, Refusal> {
+    let which = serde_json::from_value(serde_json::json!({ "kind": "template", "q": q, "limit": 1000 }));
+    let which = which.map_err(|error| Problem::field("q", error.to_string()))?;
+    let files = files::list(State(door.admin.clone()), Query(which)).await?;
+    let page = context! { csrf => session.csrf.as_str(), here => "templates", q, files => data(&files.0) };
+    Ok(show("templates.html", page))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Shown {
+    /// The phone whose files are shown.
+    phone: String,
+    done: String,
+    /// A version that is kept, to be looked at before it is saved again.
+    version: String,
+}
+
+/// One file.
+pub(super) async fn page(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    Name(name): Name,
+    Query(shown): Query<Shown>,
+) -> Result<Response, Refusal> {
+    let now = now(&door.admin, &name)?;
+    let text = match shown.version.as_str() {
+        "" => now.text.clone(),
+        version => {
+            let wanted = files::Version { version: Some(version.to_owned()) };
+            files::one(State(door.admin.clone()), Name(name.clone()), Query(wanted)).await?.1
+        }
+    };
+    if text.len() > LONGEST {
+        let why = format!("the file is longer than {} KiB; change it with an editor, or by the API", LONGEST >> 10);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why).into());
+    }
+    let changed = text != now.text;
+    let asked = Draft { name, text, version: now.version.unwrap_or_default(), phone: shown.phone };
+    let outlook = if changed { Some(weigh(&door.admin, &asked).await) } else { None };
+    draw(&door.admin, &session, &asked, outlook, None, &shown.done).await
+}
+
+/// What somebody has typed.
+struct Draft {
+    name: String,
+    text: String,
+    version: String,
+    phone: String,
+}
+
+/// What it would come to, or what is wrong with it.
+type Weighed = Result<Outlook, Problem>;
+
+struct Outlook {
+    whole: Value,
+    /// Of each phone that would change, the first ones: MAC, label and the differences.
+    phones: Vec<Value>,
+    /// What the chosen phone's files would be.
+    then: Vec<Value>,
+}
+
+pub(super) async fn act(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    Name(name): Name,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    // Browsers send CR LF for each end of a line, whatever the file has.
+    let text = fields.get("text").replace("\r\n", "\n");
+    let draft =
+        Draft { name, text, version: fields.get("version").to_owned(), phone: fields.get("phone").trim().to_owned() };
+    let admin = &door.admin;
+    let done = match fields.get("do") {
+        "save" => save(admin, &draft, Some(draft.text.clone())).await.map(|()| "saved"),
+        "revert" => save(admin, &draft, None).await.map(|()| "reverted"),
+        "rollout" => return roll_out(admin, &draft, &fields).await,
+        _ => {
+            let outlook = weigh(admin, &draft).await;
+            return draw(admin, &session, &draft, Some(outlook), None, "").await;
+        }
+    };
+    match done {
+        Ok(done) => {
+            let phone = in_url(&draft.phone);
+            Ok(Redirect::to(&format!("/files/{}?done={done}&phone={phone}", in_path(&draft.name))).into_response())
+        }
+        Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED.as_u16() || problem.status == 409 => {
+            // What was typed stays, what somebody else wrote meanwhile stands beside it, and saving once more is a decision.
+            let theirs = now(admin, &draft.name)?;
+            let draft = Draft { version: theirs.version.unwrap_or_default(), ..draft };
+            draw(admin, &session, &draft, None, Some((&problem, &theirs.text)), "").await
+        }
+        Err(problem) => draw(admin, &session, &draft, Some(Err(problem)), None, "").await,
+    }
+}
+
+fn now(admin: &Admin, name: &str) -> Result<files::Content, Problem> {
+    let world = admin.desk.world();
+    content(&world, &file_named(&world, name)?)
+}
+
+/// None: it is deleted.
+async fn save(admin: &Admin, draft: &Draft, text: Option<String>) -> Result<(), Problem> {
+    let mut headers = HeaderMap::new();
+    let (name, value) = match draft.version.as_str() {
+        "" => (header::IF_NONE_MATCH, "*".to_owned()),
+        version => (header::IF_MATCH, format!("\"{version}\"")),
+    };
+    headers.insert(name, HeaderValue::from_str(&value).map_err(|_| Problem::field("version", "it is none"))?);
+    let (admin, name) = (State(admin.clone()), Name(draft.name.clone()));
+    match text {
+        Some(text) => files::put(admin, name, headers, Bytes::from(text)).await.map(drop),
+        None => files::delete(admin, name, headers).await.map(drop),
+    }
+}
+
+fn edits(draft: &Draft) -> Vec<Would> {
+    vec![Would { file: draft.name.clone(), content: Some(draft.text.clone()) }]
+}
+
+async fn weigh(admin: &Admin, draft: &Draft) -> Weighed {
+    let whole = changes::outlook(State(admin.clone()), Body(Edits { edits: edits(draft) })).await?;
+    let whole = serde_json::to_value(&whole.0).map_err(|error| Problem::internal(error.to_string()))?;
+    let mut phones = Vec::new();
+    for changed in whole["items"].as_array().into_iter().flatten().take(SHOWN) {
+        let Some(mac) = changed["mac"].as_str().and_then(|mac| mac.parse().ok()) else { continue };
+        let differences = compare(admin, draft, mac).await?;
+        phones.push(context! { mac => mac.to_string(), label => data(&changed["label"]), restarts => data(&changed["restarts"]), differences });
+    }
+    let then = match phone(admin, draft)? {
+        Some(mac) => compare(admin, draft, mac).await?,
+        None => Vec::new(),
+    };
+    Ok(Outlook { whole: data(whole), phones, then })
+}
+
+/// The phone that somebody chose, by MAC or by name.
+fn phone(admin: &Admin, draft: &Draft) -> Result<Option<MacAddr>, Problem> {
+    if draft.phone.is_empty() {
+        return Ok(None);
+    }
+    let world = admin.desk.world();
+    let by_mac = draft.phone.parse().ok().filter(|mac| world.fleet.device(*mac).is_some());
+    let by_label = || {
+        let mut named = world.fleet.devices().filter(|(_, device)| device.label() == Some(&draft.phone));
+        named.next().map(|(mac, _)| mac)
+    };
+    let none = || Problem::field("phone", "no phone of the inventory has that MAC address or name");
+    by_mac.or_else(by_label).ok_or_else(none).map(Some)
+}
+
+/// The differences in one phone's files, line by line.
+async fn compare(admin: &Admin, draft: &Draft, mac: MacAddr) -> Result<Vec<Value>, Problem> {
+    let compared = Compared { mac, edits: edits(draft) };
+    let differences = changes::diff(State(admin.clone()), Body(compared)).await?;
+    let differences = serde_json::to_value(&differences.0).map_err(|error| Problem::internal(error.to_string()))?;
+    let shown = |one: &serde_json::Value| {
+        let diff = one["diff"].as_str().unwrap_or_default();
+        context! { name => data(&one["name"]), lines => lines(diff), cut => data(&one["cut"]), then => data(&one["then"]) }
+    };
+    Ok(differences.as_array().into_iter().flatten().map(shown).collect())
+}
+
+/// A diff with the class of each line.
+fn lines(diff: &str) -> Vec<Value> {
+    let class = |line: &str| match line.as_bytes().first() {
+        Some(b'+') => "added",
+        Some(b'-') => "removed",
+        Some(b'@') => "where",
+        _ => "",
+    };
+    diff.lines().map(|line| context! { class => class(line), text => line }).collect()
+}
+
+/// Has the phones fetch what was saved: of a template's vendor, those that are out of date.
+async fn roll_out(admin: &Admin, draft: &Draft, fields: &Fields) -> Result<Response, Refusal> {
+    let vendor = vendor(&admin.desk.world(), &draft.name);
+    let number = |name: &str| match fields.filled(name) {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| Problem::field(name, "that is no number")),
+    };
+    let order = rollouts::Order {
+        why: draft.name.clone(),
+        all_that_fit: Some(rollouts::Fitting {
+            vendor,
+            progress: Some(crate::api::devices::Stage::OutOfDate),
+            ..rollouts::Fitting::default()
+        }),
+        per_minute: number("per_minute")?,
+        regardless: fields.get("regardless") == "yes",
+        ..rollouts::Order::default()
+    };
+    let (_, begun) = rollouts::begin(State(admin.clone()), Body(order)).await?;
+    Ok(Redirect::to(&format!("/rollouts/{}", begun.0.id)).into_response())
+}
+
+/// The vendor that a template is of.
+fn vendor(world: &World, name: &str) -> Option<String> {
+    let id = name.strip_prefix("templates/")?.split('/').next()?;
+    world.shelf.get(id).map(|plugin| plugin.spec.vendor.clone())
+}
+
+async fn draw(
+    admin: &Admin,
+    session: &Session,
+    draft: &Draft,
+    outlook: Option<Weighed>,
+    theirs: Option<(&Problem, &str)>,
+    done: &str,
+) -> Result<Response, Refusal> {
+    let world = admin.desk.world();
+    let file = file_named(&world, &draft.name)?;
+    let now = now(admin, &draft.name).ok();
+    let kept = files::earlier(State(admin.clone()), Name(draft.name.clone())).await?;
+    let vendor = vendor(&world, &draft.name);
+    let problem = match &outlook {
+        Some(Err(problem)) => Some(problem),
+        _ => None,
+    };
+    let own = file.path.display().to_string();
+    let errors: Vec<Value> = problem
+        .into_iter()
+        .flat_map(|problem| &problem.errors)
+        .map(|wrong| {
+            let (file, line) = place(&wrong.at);
+            let line = if file == own { line } else { 0 };
+            let shown = line.checked_sub(1).and_then(|line| draft.text.lines().nth(line));
+            context! { at => wrong.at.as_str(), message => wrong.message.as_str(), line, shown }
+        })
+        .collect();
+    // Against what is shipped, as the text stands.
+    let shipped = now.as_ref().and_then(|now| now.shipped.as_deref()).filter(|shipped| *shipped != draft.text);
+    let against = shipped.map(|shipped| lines(&changes::unified(shipped, &draft.text, &draft.name).0));
+    let unsaved = now.as_ref().is_none_or(|now| now.text != draft.text);
+    let out_of_date = match done {
+        "saved" | "reverted" => {
+            let admin = admin.clone();
+            let fitting = rollouts::Fitting {
+                vendor: vendor.clone(),
+                progress: Some(crate::api::devices::Stage::OutOfDate),
+                ..rollouts::Fitting::default()
+            };
+            Some(crate::api::aside(move || crate::api::devices::fitting(&admin, fitting).len()).await?)
+        }
+        _ => None,
+    };
+    let (weighed, phones, then) = match &outlook {
+        Some(Ok(outlook)) => (Some(outlook.whole.clone()), outlook.phones.clone(), outlook.then.clone()),
+        _ => (None, Vec::new(), Vec::new()),
+    };
+    let settings = &world.settings.rollouts;
+    let page = show(
+        "file.html",
+        context! {
+            csrf => session.csrf.as_str(),
+            here => if file.kind == EditedKind::Template { "templates" } else { "" },
+            name => draft.name.as_str(), path => in_path(&draft.name), place => own,
+            text => draft.text.as_str(), version => draft.version.as_str(), phone => draft.phone.as_str(),
+            is_template => file.kind == EditedKind::Template,
+            overridden => file.kind == EditedKind::Template && now.as_ref().is_some_and(|now| now.version.is_some()),
+            against, unsaved, vendor, errors, weighed, phones, then, done, out_of_date,
+            detail => problem.map(|problem| problem.detail.as_str()),
+            theirs => theirs.map(|(_, theirs)| theirs),
+            kept => data(&kept.0),
+            per_minute => settings.per_minute,
+            rows => draft.text.lines().count().clamp(12, 36) + 2,
+        },
+    );
+    let problem = problem.or(theirs.map(|(problem, _)| problem));
+    let status = problem.and_then(|problem| StatusCode::from_u16(problem.status).ok()).unwrap_or(StatusCode::OK);
+    Ok((status, page).into_response())
+}
+
+/// A name in the path of a page.
+fn in_path(name: &str) -> String {
+    name.split('/').map(in_url).collect::<Vec<_>>().join("/")
+}
