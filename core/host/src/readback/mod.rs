@@ -71,7 +71,8 @@ pub enum Unread {
 /// Reads files of the vendors on a shelf. What it finds out about a model it keeps.
 pub struct Reader<'a> {
     shelf: &'a Shelf,
-    outlines: HashMap<Form, Option<Rc<BTreeSet<String>>>>,
+    /// The names that a file of a form can have, and their ends.
+    outlines: HashMap<Form, Option<Rc<(BTreeSet<String>, flat::Ends)>>>,
     learned: HashMap<Form, Option<Rc<Learned>>>,
 }
 
@@ -237,17 +238,15 @@ impl<'a> Reader<'a> {
                 let key = (plugin.id.clone(), file, model.clone());
                 let outline = self.outlines.entry(key).or_insert_with(|| {
                     let (name, row) = row(&plugin, &model);
-                    Probe::new(&plugin, file, &name, row).outline().map(Rc::new)
+                    let names = Probe::new(&plugin, file, &name, row).outline()?;
+                    let ends = flat::Ends::of(names.iter());
+                    Some(Rc::new((names, ends)))
                 });
-                let Some(outline) = outline.clone() else { continue };
+                let Some((outline, ends)) = outline.as_deref() else { continue };
                 let hits = foreign.keys().filter(|name| outline.contains(*name)).count();
                 // What wraps the settings may differ; then all of them do.
-                let hits = if hits == 0 {
-                    let ends = flat::Ends::of(outline.iter());
-                    foreign.keys().filter(|name| ends.find(name).is_some()).count()
-                } else {
-                    hits
-                };
+                let hits =
+                    if hits == 0 { foreign.keys().filter(|name| ends.find(name).is_some()).count() } else { hits };
                 let misses = outline.len().saturating_sub(hits);
                 let by_oui = by_oui.as_ref() == Some(&plugin.id);
                 let foreign = Rc::clone(&foreign);

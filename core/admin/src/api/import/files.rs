@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
+    time::{Duration, Instant},
 };
 
 use provost_host::{ReadBack, Reader, Unread};
@@ -15,7 +16,9 @@ use super::{Drafts, WRONG, Wanted, shortened};
 /// As many files as a large site has, and no more than the memory for them.
 const FILES: usize = 20_000;
 const BYTES: u64 = 1 << 20;
-/// A packed directory is as large as a request may be, and holds nothing that grows.
+/// Whoever waits for the answer waits for a minute.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Letters of a name.
 const NAME: usize = 512;
 
 pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
@@ -29,6 +32,7 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
         }
     };
     let mut reader = Reader::new(wanted.shelf);
+    let start = Instant::now();
     let mut phones: BTreeMap<MacAddr, (String, ReadBack)> = BTreeMap::new();
     // Files of phones that were not understood: some phones have others besides.
     let mut not_read: Vec<(MacAddr, String, Unread)> = Vec::new();
@@ -39,6 +43,11 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
         }
         if number >= FILES {
             drafts.blame("the file", format!("it holds more than {FILES} files; import it in parts"));
+            break;
+        }
+        if start.elapsed() > PATIENCE {
+            drafts
+                .blame("the file", format!("{number} of its files took {} s; import it in parts", PATIENCE.as_secs()));
             break;
         }
         let mut entry = match entry {
@@ -77,7 +86,7 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
                     refused.insert(read.mac);
                     continue;
                 }
-                let kept = |read: &ReadBack| read.all - read.lost.len();
+                let kept = |read: &ReadBack| read.all.saturating_sub(read.lost.len());
                 match phones.get_mut(&read.mac) {
                     None => drop(phones.insert(read.mac, (name, read))),
                     Some(before) if kept(&before.1) < kept(&read) => {

@@ -26,7 +26,7 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
         }
     };
     let (Some(devices), Some(configs)) = (root["devices"].as_array(), root["configs"].as_array()) else {
-        drafts.blame("/", "\"devices\" and \"configs\" must be there, both lists: what /provd/dev_mgr/devices and /provd/cfg_mgr/configs give, in one object");
+        drafts.blame("/", "\"devices\" and \"configs\" must be there, both lists: what dev_mgr/devices and cfg_mgr/configs give, in one object");
         return drafts;
     };
     let by_id: HashMap<&str, (usize, &Value)> =

@@ -58,7 +58,6 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
 }
 
 /// All phones of the inventory, as [`read`] takes them.
-#[expect(clippy::unnecessary_wraps, reason = "the other form can fail")]
 pub(super) fn written(world: &World) -> Result<Vec<u8>, Problem> {
     let mut text = String::from("devices:");
     for (mac, device) in world.fleet.devices() {
