@@ -189,7 +189,8 @@ fn what_is_exported_makes_the_same_phones_elsewhere() {
     }
 }
 
-/// Every vendor's own files, read back. What is left out of them by the reader has a name here, so that the day it is read this says so.
+/// Every vendor's own files, read back: the accounts as they were, whatever is in their passwords. How many families lose nothing at all
+/// stands in the README, so that the day one more or one fewer does, this says so.
 #[test]
 fn every_vendors_files_are_read_back_as_the_phones_that_they_are_of() {
     let scratch = tempfile::tempdir().unwrap();
