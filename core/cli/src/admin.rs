@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use hyper::{
     Method,
     header::{CONTENT_TYPE, IF_MATCH},
@@ -18,7 +19,9 @@ use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
 use serde_json::{Map, Value, json};
 
-use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, KeyCommand, ResyncArgs, ScopeArg};
+use crate::args::{
+    AdminArgs, ApproveArgs, DevicesArgs, ExportForm, ImportArgs, ImportForm, KeyCommand, ResyncArgs, ScopeArg,
+};
 
 /// The key's file, in the state directory.
 pub(crate) const KEY: &str = "admin.key";
@@ -394,16 +397,72 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(crate) fn import(
-    settings: &Settings,
-    words: &AdminArgs,
-    file: &Path,
-    dry_run: bool,
-    out: &mut impl Write,
-) -> Result<ExitCode> {
-    let asking = Asking::new(settings, words)?;
-    let (path, kind) = (format!("/api/v1/import?dry_run={dry_run}"), [(CONTENT_TYPE, "text/csv")]);
-    let answer = asking.runtime.block_on(asking.client.ask(Method::POST, &path, &kind, read(file)?.into()))?.json();
+/// What the server takes in one request, as far as it is known here.
+const PACKED: usize = 15 << 20;
+/// Phones' files are smaller; firmware that lies beside them is not.
+const OF_A_PHONE: u64 = 1 << 20;
+
+/// A directory with all that is below it as a tar. Links are not followed, and what is too large for a phone's file is told and left out.
+fn packed(directory: &Path, out: &mut impl Write) -> Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let cannot = || format!("cannot read {}", path.display());
+        let mut entries =
+            std::fs::read_dir(&path).with_context(cannot)?.collect::<Result<Vec<_>, _>>().with_context(cannot)?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let kind = entry.file_type().with_context(|| format!("cannot read {}", path.display()))?;
+            if kind.is_dir() {
+                open.push(path);
+            } else if kind.is_file() {
+                let bytes = read_at_most(&path)?;
+                let name = path.strip_prefix(directory).unwrap_or(&path);
+                let Some(bytes) = bytes else {
+                    writeln!(out, "{}: left out: too large for a phone's file", name.display())?;
+                    continue;
+                };
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o600);
+                tar.append_data(&mut header, name, &*bytes)?;
+                anyhow::ensure!(
+                    tar.get_ref().len() <= PACKED,
+                    "{} holds more than {} MiB; import it in parts",
+                    directory.display(),
+                    PACKED >> 20
+                );
+            }
+        }
+    }
+    Ok(tar.into_inner()?)
+}
+
+fn read_at_most(path: &Path) -> Result<Option<Vec<u8>>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    file.take(OF_A_PHONE + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    Ok((bytes.len() as u64 <= OF_A_PHONE).then_some(bytes))
+}
+
+pub(crate) fn import(settings: &Settings, words: &ImportArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let ImportArgs { file, form, dry_run, raw, server } = words;
+    let (body, form) = match file.is_dir() {
+        true => (packed(file, out)?, Some(ImportForm::Files)),
+        false => (read(file)?, *form),
+    };
+    let asking = Asking::new(settings, server)?;
+    let mut path = format!("/api/v1/import?dry_run={dry_run}&raw={raw}");
+    if let Some(form) = form.and_then(|form| form.to_possible_value()) {
+        path.push_str(&format!("&form={}", form.get_name()));
+    }
+    let kind = [(CONTENT_TYPE, "application/octet-stream")];
+    let answer = asking.runtime.block_on(asking.client.ask(Method::POST, &path, &kind, body.into()))?.json();
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        writeln!(out, "{}: {}", text(warning, "at"), text(warning, "message"))?;
+    }
     let whereto = match answer["directory"].as_str() {
         Some(directory) => format!("are enrolled: {directory}"),
         None => "could be enrolled; nothing is written".to_owned(),
@@ -412,9 +471,15 @@ pub(crate) fn import(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn export(settings: &Settings, words: &AdminArgs, out: &mut impl Write) -> Result<ExitCode> {
+pub(crate) fn export(
+    settings: &Settings,
+    words: &AdminArgs,
+    form: ExportForm,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
     let asking = Asking::new(settings, words)?;
-    out.write_all(&asking.runtime.block_on(asking.client.get("/api/v1/export"))?.body)?;
+    let form = form.to_possible_value().map(|form| form.get_name().to_owned()).unwrap_or_default();
+    out.write_all(&asking.runtime.block_on(asking.client.get(&format!("/api/v1/export?form={form}")))?.body)?;
     Ok(ExitCode::SUCCESS)
 }
 

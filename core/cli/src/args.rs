@@ -155,18 +155,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: AdminArgs,
     },
-    /// Enrol all phones of a CSV file, or none, on a running server
-    Import {
-        /// The file; - is standard input
-        file: PathBuf,
-        /// Look at everything, and write nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        server: AdminArgs,
-    },
-    /// Print all phones of a running server as CSV; passwords included
+    /// Enrol all phones of a file, or none, on a running server
+    Import(ImportArgs),
+    /// Print all phones of a running server as CSV or YAML; passwords included
     Export {
+        #[arg(long, value_enum, default_value_t = ExportForm::Csv)]
+        form: ExportForm,
         #[command(flatten)]
         server: AdminArgs,
     },
@@ -194,6 +188,46 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// A row for each account
+    Csv,
+    /// Everything that a device's section says
+    Yaml,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ImportForm {
+    /// A row for each account: mac,label,profile,number,password,…
+    Csv,
+    /// A profile file with devices
+    Yaml,
+    /// wazo-provd's devices and configs as JSON
+    Wazo,
+    /// The CSV of FusionPBX's devices
+    Fusionpbx,
+    /// A tar of phones' files as another server wrote them; the same as a directory
+    Files,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file, or a directory of phones' files as another server wrote them; - is standard input
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) file: PathBuf,
+    /// What it is [default: what it looks like]
+    #[arg(long, value_enum)]
+    pub(crate) form: Option<ImportForm>,
+    /// Look at everything, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Of phones' files: keep settings that have no field of ours as raw settings of the vendor
+    #[arg(long)]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) server: AdminArgs,
 }
 
 /// Which server is asked.

@@ -122,10 +122,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::diff(&settings(&cli.settings)?, &server, &file, &new, mac, json, &mut out)
         }
         Command::Swap { mac, to, server } => admin::swap(&settings(&cli.settings)?, &server, mac, to, &mut out),
-        Command::Import { file, dry_run, server } => {
-            admin::import(&settings(&cli.settings)?, &server, &file, dry_run, &mut out)
-        }
-        Command::Export { server } => admin::export(&settings(&cli.settings)?, &server, &mut out),
+        Command::Import(words) => admin::import(&settings(&cli.settings)?, &words, &mut out),
+        Command::Export { form, server } => admin::export(&settings(&cli.settings)?, &server, form, &mut out),
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }

@@ -239,6 +239,16 @@ impl Device {
     }
 }
 
+/// What the administrator says that it is, by the names of a profile.
+pub(crate) fn stated(device: &Device) -> [(&'static str, Option<&str>); 3] {
+    let stated = device.stated.as_deref();
+    [
+        ("vendor", stated.and_then(|stated| stated.vendor.as_deref())),
+        ("model", stated.and_then(|stated| stated.model.as_deref())),
+        ("hardware", stated.and_then(|stated| stated.hardware.as_deref())),
+    ]
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.mac)?;

@@ -25,6 +25,7 @@ mod shape;
 mod shared;
 mod spell;
 mod store;
+mod written;
 mod yaml;
 mod zone;
 
@@ -42,4 +43,5 @@ pub use registry::{Before, Counts, Event, Happening, Record, Registry, Sighting,
 pub use resolve::{Asker, Place, ResolveError, Resolved, Suggestion};
 pub use shape::schema;
 pub use store::{Opened, Store, StoreError};
+pub use written::{WrittenDevice, devices_of};
 pub use zone::{local_clock, refusal as zone_refusal, zone};

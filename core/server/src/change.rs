@@ -103,7 +103,7 @@ pub fn weigh(
 /// Steps through `count` things such that a walk that is cut short has seen something of everything. 7919 is prime, so that each comes up
 /// once unless their number is a multiple of it; then one more would not be.
 pub(crate) fn stride(count: usize) -> usize {
-    if count % 7919 == 0 { 1 } else { 7919 }
+    if count.is_multiple_of(7919) { 1 } else { 7919 }
 }
 
 fn weigh_one(now: &World, then: &World, mac: MacAddr, peer: &Peer, before: bool) -> Result<Option<Change>, Trouble> {
