@@ -32,7 +32,8 @@ async function open({ script }) {
   await context?.close();
   const options = { baseURL: origin, viewport: WIDE, locale: "en-GB", timezoneId: "Europe/Berlin", javaScriptEnabled: script };
   context = await browser.newContext(options);
-  context.setDefaultTimeout(15_000);
+  // A busy machine is slow; nothing here waits so long when all is well.
+  context.setDefaultTimeout(45_000);
   if (script) {
     await context.exposeBinding("provostViolation", (_, text) => faults.push(text));
     await context.addInitScript(() => {

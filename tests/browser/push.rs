@@ -20,7 +20,7 @@ fn a_template_that_is_edited_in_the_page_is_previewed_compared_and_pushed_to_fif
     let sources = lan.add_addresses(0, PHONES);
     let kinds = specs().into_iter().find(|(id, _)| id == "yealink").expect("a vendor").1.simulate;
     // Each obeys one order, and is gone then.
-    let options = Options { resyncs: 1, stay: Duration::from_secs(120), ..Options::default() };
+    let options = Options { resyncs: 1, stay: Duration::from_secs(240), ..Options::default() };
     let fleet = Fleet { kinds, phones: PHONES.into(), first: 1, sources, at_once: PHONES.into(), options };
     let profiles = inventory(&fleet.members().expect("fifty phones"));
     let first = fleet.members().expect("fifty phones")[0].0.to_string();

@@ -55,7 +55,9 @@ fn a_phone_is_plugged_in_approved_in_the_page_and_told_to_fetch_again_while_anot
         window.see(text(step));
     }
     window.picture("device");
-    window.go(&format!("/devices/{MAC}/edit"));
+    window.click(link("Edit it"));
+    window.picture("form");
+    window.click(link("Profile file"));
     let profile = window.value(field("Profile file (YAML)"));
     assert!(profile.contains("Anna Berg") && profile.contains("s3cret-101"), "{profile}");
     window.fill(field("Profile file (YAML)"), &profile.replace("Anna Berg", "Anna Kraus"));

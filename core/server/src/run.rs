@@ -395,11 +395,14 @@ fn note_tftp(settings: &Settings, synced: &tftp::Synced, seen: &Network) {
         seen.closed("tftp", bound.address.ip());
         seen.socket("tftp", bound.address, None);
     }
+    let port = settings.tftp.port;
     for (address, error) in &synced.failed {
-        let owner =
-            if error.kind() == io::ErrorKind::AddrInUse { udp_owner(settings.tftp.port) } else { String::new() };
-        let why = format!("{error}. {owner}");
-        seen.socket("tftp", SocketAddr::new(*address, settings.tftp.port), Some(why.trim().to_owned()));
+        let why = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!("port {port} needs CAP_NET_BIND_SERVICE"),
+            io::ErrorKind::AddrInUse => format!("port {port} is in use. {}", udp_owner(port)),
+            _ => error.to_string(),
+        };
+        seen.socket("tftp", SocketAddr::new(*address, port), Some(why));
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn csv_with(text: &str, person: &Person) -> Result<Option<String>, Pr
     let Some((_, head)) = rows.first() else { return Ok(None) };
     let mut numbers: Vec<(&str, &str)> =
         person.numbers.iter().map(|number| (number.kind.as_str(), number.number.as_str())).collect();
-    let mut others = vec![
+    let mut others = [
         ("name", Some(person.name.as_str()).filter(|name| !name.is_empty())),
         ("first", person.first.as_deref()),
         ("last", person.last.as_deref()),
@@ -55,7 +55,8 @@ pub(super) fn csv_with(text: &str, person: &Person) -> Result<Option<String>, Pr
         .zip(head.iter())
         .any(|(cell, column)| !cell.is_empty() && names.iter().any(|name| column.eq_ignore_ascii_case(name)));
     let lost = others.iter().find(|(name, value)| value.is_some() && !(is_named && names.contains(name)));
-    if let Some((what, _)) = lost.map(|(name, _)| (*name, ())).or(numbers.first().map(|(kind, _)| (*kind, ()))) {
+    let lost = lost.map(|(name, _)| *name).or(numbers.first().map(|(kind, _)| *kind));
+    if let Some(what) = lost {
         return Err(Problem::field(what, "the file has no column of that name left for it; add one to its first row"));
     }
     let crlf = text.contains("\r\n");
