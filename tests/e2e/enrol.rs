@@ -104,14 +104,14 @@ fn a_power_cut_while_phones_are_enrolled_gives_no_number_twice() {
     for round in 0..3 {
         let server = plan.start().ready();
         let fleet = fleet(60, sources.clone(), 1);
-        thread::scope(|scope| {
+        plan = thread::scope(|scope| {
             scope.spawn(|| lan.phone(0).block_on(async || drop(fleet.run(|_| ()).await)));
             let before = numbers_there(&server);
             let until = std::time::Instant::now() + Duration::from_secs(20);
             while numbers_there(&server) == before && before < 60 && std::time::Instant::now() < until {
                 thread::sleep(Duration::from_millis(1));
             }
-            plan = server.kill();
+            server.kill()
         });
         assert!(round > 0 || fs::read_dir(plan.data().join("profiles/devices")).is_ok(), "something was written");
     }
