@@ -65,7 +65,7 @@ pub(crate) fn measure(scale: Scale, figures: &mut Figures) {
     );
 }
 
-fn inventory(devices: usize) -> Plan {
+pub(crate) fn inventory(devices: usize) -> Plan {
     let kinds = kinds();
     let site = "defaults:\n  sip: { server: pbx.example.net }\n  time: { zone: Europe/Berlin }\nprofiles:\n  office:\n    keys: [{ kind: line }, { kind: blf, value: '200' }]\n";
     let mut plan = Plan::on_loopback().file("profiles/site.yaml", site);

@@ -7,6 +7,7 @@
 //! | `tftp` | the same over TFTP | dnsmasq with the same files |
 //! | `render` | a phone's file, in process | Jinja2 with the same template |
 //! | `load` | start, memory and check with many devices | a plain parse of the same files |
+//! | `people` | pages, searches and edits with many devices | none |
 //!
 //! Servers are the real programs, each started afresh for each repetition and alone, in a network namespace; ours and the peer take
 //! turns. What a figure is made of stands in README.md. Nothing is asserted about speed; a wrong answer fails the run.
@@ -16,6 +17,7 @@ mod figures;
 mod http;
 mod load;
 mod peers;
+mod people;
 mod render;
 mod running;
 mod site;
@@ -40,7 +42,7 @@ impl Scale {
     }
 }
 
-const PARTS: [&str; 5] = ["announce", "http", "tftp", "render", "load"];
+const PARTS: [&str; 6] = ["announce", "http", "tftp", "render", "load", "people"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -78,6 +80,9 @@ fn main() {
     }
     if wanted("load") {
         load::measure(scale, &mut figures);
+    }
+    if wanted("people") {
+        people::measure(scale, &mut figures);
     }
     figures.finish();
 }

@@ -7,18 +7,24 @@
 /// A made-up vendor, a server that serves it, and a phone's side of HTTP and TFTP.
 mod site;
 
+/// What was decided lately, what the network is like, and their pages.
+mod activity;
 /// The commands: what they print, what they end with, and that nobody reads a password where none belongs.
 mod commands;
 /// What a vendor's data can say: like another, words, fields that no file says.
 mod data;
 /// What an edit would come to before it is written, templates of the site, and taking a change back.
 mod editing;
+/// A device is changed where people wrote it: by the API, in the form, by its keys.
+mod form;
 /// Phones are told somebody else's URL.
 mod forward;
 /// What people have elsewhere comes in as a whole or not at all, and goes out so that it comes in again.
 mod imports;
 /// What an author of plugins has: made, checked, tested, packed and added.
 mod kit;
+/// Profiles and lists of people: looked at, tried, and changed.
+mod lists;
 /// The pages of the device manager: the way in, and what may be seen and done by whom.
 mod pages;
 /// The door for people: who may, what is written, and that nothing acknowledged is lost.

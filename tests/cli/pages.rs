@@ -11,18 +11,18 @@ use crate::site::{Answer, Site, file, plan, start};
 const PASSWORD: &str = "correct horse battery";
 
 /// Somebody with a browser.
-struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     site: &'a Site,
     cookie: String,
 }
 
 impl<'a> Visitor<'a> {
-    fn at(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn at(site: &'a Site) -> Visitor<'a> {
         Visitor { site, cookie: String::new() }
     }
 
     /// One who has set the password and is logged in.
-    fn inside(site: &'a Site) -> Visitor<'a> {
+    pub(crate) fn inside(site: &'a Site) -> Visitor<'a> {
         let mut visitor = Visitor::at(site);
         let answer = visitor.set_up(&site.key(), PASSWORD);
         assert_eq!((answer.status, answer.header("location")), (303, "/"), "{answer:?}");
@@ -33,7 +33,7 @@ impl<'a> Visitor<'a> {
         self.post("/setup", &[("key", key), ("password", password), ("again", password)])
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.site.admin()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let cookie = if self.cookie.is_empty() { String::new() } else { format!("Cookie: {}\r\n", self.cookie) };
@@ -47,7 +47,7 @@ impl<'a> Visitor<'a> {
         stream
     }
 
-    fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut bytes = Vec::new();
         self.send(method, path, headers, body).read_to_end(&mut bytes).unwrap();
         let text = String::from_utf8_lossy(&bytes);
@@ -62,11 +62,11 @@ impl<'a> Visitor<'a> {
         answer
     }
 
-    fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "", "")
     }
 
-    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.post_with(path, "", fields)
     }
 
@@ -78,14 +78,14 @@ impl<'a> Visitor<'a> {
     }
 
     /// The token that the forms of a page carry.
-    fn token(&mut self) -> String {
+    pub(crate) fn token(&mut self) -> String {
         let page = self.get("/");
         let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
     }
 
     /// Asks until a page says so: what phones do is on it within a moment.
-    fn until(&mut self, path: &str, words: &str) -> Answer {
+    pub(crate) fn until(&mut self, path: &str, words: &str) -> Answer {
         let began = Instant::now();
         loop {
             let answer = self.get(path);
@@ -99,7 +99,7 @@ impl<'a> Visitor<'a> {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
     }
@@ -264,8 +264,17 @@ fn a_password_stands_in_no_page_but_the_editor() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     assert!(site.get(&file(1)).says("secret-word"));
-    let pages =
-        ["/", "/rows", "/plugins", "/devices/02:ac:de:00:00:01", "/api/v1/devices/02:ac:de:00:00:01/explanation"];
+    let pages = [
+        "/",
+        "/rows",
+        "/plugins",
+        "/activity",
+        "/network",
+        "/profiles",
+        "/phonebooks",
+        "/devices/02:ac:de:00:00:01",
+        "/api/v1/devices/02:ac:de:00:00:01/explanation",
+    ];
     for path in pages {
         let page = visitor.get(path);
         assert!(page.status == 200 && !page.body.contains("secret-word"), "{path}: {}", page.body);
@@ -274,7 +283,7 @@ fn a_password_stands_in_no_page_but_the_editor() {
     assert!(preview.says("•••") && !preview.says("secret-word"), "{preview:?}");
     let another = visitor.get(&format!("/api/v1/devices/02:ac:de:00:00:01/preview?file={}", file(2)));
     assert_eq!(another.status, 404);
-    assert!(visitor.get("/devices/02:ac:de:00:00:01/edit").says("secret-word"));
+    assert!(visitor.get("/devices/02:ac:de:00:00:01/source").says("secret-word"));
 }
 
 #[test]
@@ -282,7 +291,7 @@ fn an_edit_is_saved_or_told_what_is_wrong_with_it_and_no_text_is_lost() {
     let site = start(plan());
     let mut visitor = Visitor::inside(&site);
     let token = visitor.token();
-    let path = "/devices/02:ac:de:00:00:01/edit";
+    let path = "/devices/02:ac:de:00:00:01/source";
     let version = |page: &Answer| {
         let (_, rest) = page.body.split_once("name=\"version\" value=\"").unwrap_or_else(|| panic!("{page:?}"));
         rest.split('"').next().unwrap().to_owned()
@@ -318,15 +327,17 @@ fn pages_tell_browsers_to_be_strict_and_hold_no_script_of_their_own() {
     let mut pages =
         vec![stranger.get("/login"), visitor.get("/devices/02:ac:de:00:00:99"), visitor.get("/?state=%3Cx%3E")];
     let paths = ["/", "/rows", "/plugins", "/devices/02:ac:de:00:00:01", "/devices/02:ac:de:00:00:aa"];
-    pages.extend(paths.map(|path| visitor.get(path)));
+    let others = ["/activity", "/activity/rows", "/network", "/profiles", "/phonebooks", "/files/profiles/site.yaml"];
+    pages.extend(paths.iter().chain(&others).map(|path| visitor.get(path)));
     let statuses: Vec<u16> = pages.iter().map(|page| page.status).collect();
-    assert_eq!(statuses, [200, 404, 422, 200, 200, 200, 200, 200]);
+    assert_eq!(statuses[..3], [200, 404, 422]);
+    assert!(statuses[3..].iter().all(|status| *status == 200), "{statuses:?}");
     for page in &pages {
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{}", page.head);
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
-        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
+        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("same-origin", "no-store"));
         for word in [" style=", "<style", " onclick", "javascript:", "http://www", "https://"] {
             assert!(!page.body.contains(word), "{word} in {}", page.body);
         }
@@ -364,6 +375,44 @@ fn what_makes_no_sense_is_answered_and_never_breaks_the_server() {
     assert!(answer.status == 422 && answer.body.contains("no MAC address"), "{answer:?}");
     drop(visitor.send("POST", "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "p"));
     assert_eq!(visitor.get("/").status, 200);
+}
+
+#[test]
+fn a_key_is_shown_once_and_another_password_ends_the_other_sessions() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let mut other = Visitor::at(&site);
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 303);
+    let token = visitor.token();
+    let made = visitor.post("/keys", &[("csrf", &token), ("name", "<dash>"), ("scope", "read"), ("expires", "")]);
+    let (_, rest) = made.body.split_once("provost_").unwrap_or_else(|| panic!("{made:?}"));
+    let key = format!("provost_{}", rest.split('<').next().unwrap());
+    let mut page = visitor.get("/keys");
+    assert!(
+        !page.body.contains(&key) && page.body.contains("&lt;dash&gt;") && !page.body.contains("<dash>"),
+        "{page:?}"
+    );
+    let answer = Visitor::at(&site).ask("GET", "/api/v1/devices", &format!("Authorization: Bearer {key}\r\n"), "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    page = visitor.post("/keys", &[("csrf", &token), ("name", "x"), ("scope", "read"), ("expires", "soon")]);
+    assert!(page.status == 422 && page.body.contains("is no day") && page.body.contains("value=\"x\""), "{page:?}");
+    assert_eq!(visitor.post("/keys/remove", &[("name", "<dash>")]).status, 403, "without the token");
+    let gone = visitor.post("/keys/remove", &[("csrf", &token), ("name", "<dash>")]);
+    assert_eq!((gone.status, gone.header("location")), (303, "/keys?done=removed"));
+
+    let mut change = |old: &str, new: &str, again: &str| {
+        visitor.post("/keys/password", &[("csrf", &token), ("old", old), ("new", new), ("again", again)])
+    };
+    assert!(
+        change("not the password", "another password", "another password").body.contains("this is not the password")
+    );
+    assert!(change(PASSWORD, "another password", "another passwort").body.contains("are not the same"));
+    assert!(change(PASSWORD, "short", "short").body.contains("10 characters or more"));
+    assert_eq!(other.get("/keys").status, 200, "nothing was changed");
+    assert_eq!(change(PASSWORD, "another password", "another password").status, 303);
+    assert_eq!((visitor.get("/keys").status, other.get("/keys").status), (200, 303));
+    assert_eq!(other.post("/login", &[("password", PASSWORD)]).status, 403);
+    assert_eq!(other.post("/login", &[("password", "another password")]).status, 303);
 }
 
 #[test]

@@ -325,3 +325,102 @@ fn ten_thousand_rows_are_enrolled_together_or_not_at_all() {
     let line = format!("{},Desk 9999,,,,,19999,19999,19999,\"s3<&>\"\"9999\"", "02:ac:de:10:27:0f");
     assert!(exported.lines().any(|exported| exported.starts_with(&line)), "{:?}", exported.lines().last());
 }
+
+#[test]
+fn a_key_opens_what_its_scope_says_until_it_is_removed_also_after_a_restart() {
+    let site = start(plan());
+    let admin = site.admin().to_string();
+    let key = |words: &[&str]| run(site.command(&[&["key"], words, &["--admin", &admin]].concat()));
+    let (code, made, complained) = key(&["add", "dash board", "--scope", "read"]);
+    assert!(code == 0 && made.starts_with("provost_") && made.lines().count() == 1, "{made}{complained}");
+    let (_, operator, _) = key(&["add", "operator", "--scope", "operate", "--expires", "2999-12-31"]);
+    let of = |key: &str| Person { key: key.trim().to_owned(), ..Person::of(&site) };
+    let (reader, operator) = (of(&made), of(&operator));
+    assert_eq!(reader.get("/api/v1/devices").status, 200);
+    let resync = "/api/v1/devices/02acde000001/resync";
+    assert!(refused(&reader.post(resync, &json!({})), 403).contains("the scope operate, and the key has read"));
+    // It was never seen: that is beyond the question of who asks.
+    refused(&operator.post(resync, &json!({})), 422);
+    for path in ["/api/v1/keys", "/api/v1/devices/02acde000001/source", "/api/v1/files/profiles/site.yaml"] {
+        assert!(refused(&operator.get(path), 403).contains("the scope admin"), "{path}");
+    }
+    let (code, _, complained) = key(&["add", "operator", "--scope", "read"]);
+    assert!(code == 1 && complained.contains("there is a key of that name already"), "{complained}");
+    let wrong =
+        Person::of(&site).post("/api/v1/keys", &json!({ "name": "x", "scope": "read", "expires": "2020-01-01" }));
+    assert!(refused(&wrong, 422).contains("expires: that day is over"));
+    let line = site.wait_for("who asked", |line| {
+        line.is("message", "change asked for") && line.is("by", "the key \"operator\"") && line.is("path", resync)
+    });
+    assert_eq!(line.field("status"), 422);
+    let kept = fs::read_to_string(site.data().join("state/keys.json")).unwrap();
+    assert!(kept.contains("dash board") && !kept.contains(&reader.key), "{kept}");
+    assert!(site.log().iter().all(|line| !line.text.contains(&reader.key)), "a key is in no log");
+
+    let site = serve(site.kill());
+    let reader = Person { door: site.admin(), ..reader };
+    assert_eq!(reader.get("/api/v1/devices").status, 200);
+    let list = Person::of(&site).get("/api/v1/keys").json();
+    assert_eq!(
+        (&list["keys"][0]["name"], &list["keys"][1]["expires"]),
+        (&json!("dash board"), &json!("2999-12-31")),
+        "{list}"
+    );
+    let removed = Person::of(&site).ask("DELETE", "/api/v1/keys/dash%20board", &[], "").unwrap();
+    assert_eq!(removed.status, 204, "{removed:?}");
+    assert!(refused(&reader.get("/api/v1/devices"), 401).contains("not known"));
+    // A file that is no good takes nobody's way in but that of the keys in it.
+    let plan = site.kill();
+    fs::write(plan.data().join("state/keys.json"), "{").unwrap();
+    let site = serve(plan);
+    let line = site.wait_for("the message", |line| line.text.contains("cannot use the keys"));
+    assert!(line.text.contains("keys.json.aside-1"), "{}", line.text);
+    assert_eq!(Person::of(&site).get("/api/v1/keys").json()["keys"], json!([]));
+}
+
+#[test]
+fn a_phone_that_waits_is_shown_with_the_profile_that_fits_it() {
+    let profiles = "profiles:\n  default: {}\n  desks:\n    match: { vendor: acme, model: D* }\n";
+    let site = start(plan().file("profiles/profiles.yaml", profiles));
+    let person = Person::of(&site);
+    let file = format!("acme-{STRANGER}.cfg");
+    assert_eq!(site.get_as(&file, &format!("Acme Desk 1.2 {STRANGER}")).status, 404);
+    assert_eq!(site.get_as("acme-02acde0000ab.cfg", "Acme Wall 1.2 02acde0000ab").status, 404);
+    let phone = person.get(&format!("/api/v1/devices/{STRANGER}")).json();
+    assert_eq!(phone["suggested_profile"], "desks", "{phone}");
+    let why = phone["suggested_because"].as_str().unwrap();
+    assert!(why.contains("vendor acme, model D*") && why.contains("profiles.yaml:"), "{why}");
+    let rows = person.get("/api/v1/devices?state=pending").json();
+    assert_eq!(rows["items"][1]["suggested_profile"], "default", "{rows}");
+    let admin = site.admin().to_string();
+    let (_, said, _) = run(site.command(&["devices", "--standing", "pending", "--admin", &admin]));
+    assert!(said.contains("(desks)") && said.contains("(default)"), "{said}");
+    let (_, said, _) = run(site.command(&["approve", STRANGER, "--number", "107", "--admin", &admin]));
+    assert!(said.contains("is enrolled with profile desks"), "{said}");
+    let phone = person.get(&format!("/api/v1/devices/{STRANGER}")).json();
+    assert_eq!(phone["suggested_profile"], Value::Null, "{phone}");
+}
+
+#[test]
+fn a_phone_is_assigned_from_the_command_line_where_it_stands_or_ahead_of_time() {
+    let site = start(plan().file("profiles/office.yaml", "profiles:\n  office: {}\n"));
+    let admin = site.admin().to_string();
+    let assign = |words: &[&str]| run(site.command(&[&["assign"], words, &["--admin", &admin]].concat()));
+    let place = site.data().join("profiles/devices/1.yaml");
+    let before = fs::read_to_string(&place).unwrap();
+    fs::write(&place, format!("# the porter's\n{before}")).unwrap();
+    site.until("the comment", &crate::site::file(1), |answer| answer.status == 200);
+    let (code, said, complained) = assign(&["02acde000001", "--profile", "office", "--number", "201"]);
+    assert!(code == 0 && said.contains("lines, profile changed"), "{said}{complained}");
+    let answer = site.get(&crate::site::file(1));
+    assert!(answer.says("line.1.number = 201") && answer.says("secret-word"), "the password stays: {answer:?}");
+    let now = fs::read_to_string(&place).unwrap();
+    assert!(now.starts_with("# the porter's\n") && now.contains("profile: office"), "{now}");
+    let (code, _, complained) = assign(&["02acde000001"]);
+    assert!(code == 1 && complained.contains("there is nothing to change"), "{complained}");
+    let (code, _, complained) = assign(&["02acde000001", "--profile", "ofice"]);
+    assert!(code == 1 && complained.contains("office") && fs::read_to_string(&place).unwrap() == now, "{complained}");
+    let (code, said, complained) = assign(&["02acde0000ad", "--profile", "office", "--number", "109"]);
+    assert!(code == 0 && said.contains("is enrolled with profile office"), "{said}{complained}");
+    assert!(site.get("acme-02acde0000ad.cfg").says("line.1.number = 109"));
+}

@@ -10,6 +10,8 @@ mod bad_input;
 mod bench;
 /// Real phones' SUBSCRIBEs, byte for byte: who is answered, with what, how often, and what stands behind the URL.
 mod captures;
+/// Phones that nobody knows are enrolled by a rule of the profile files.
+mod enrol;
 /// Phones of every kind that the vendors know, from the SUBSCRIBE to the file: alone, over each door, and in numbers on a bad network.
 mod fleet;
 /// Names of files that several vendors have.

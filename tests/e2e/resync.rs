@@ -177,7 +177,7 @@ fn of_two_legs_in_one_network_the_order_goes_out_at_the_one_that_heard_the_phone
 }
 
 /// A command of the server's own machine, to the running server.
-fn administrator(lan: &Lan, server: &Server, words: &[&str]) -> (bool, String) {
+pub(crate) fn administrator(lan: &Lan, server: &Server, words: &[&str]) -> (bool, String) {
     let mut command = lan.server().command(&built().provost);
     command.args(words).arg("--data").arg(server.data()).args(["--admin", &server.admin().to_string()]);
     let output = command.stdin(Stdio::null()).output().unwrap();

@@ -4,7 +4,11 @@
 //! the host number 0.1, phones begin at 1.1, further addresses at 128.1. What hosts need of routes is that multicast leaves by an
 //! interface; there is no router, as PnP does not cross one.
 
-use std::{net::Ipv4Addr, ops::Deref};
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    ops::Deref,
+};
 
 use crate::{Capture, namespace::Namespace};
 
@@ -44,6 +48,21 @@ impl Host {
     /// The address of its first interface.
     pub fn address(&self) -> Ipv4Addr {
         self.interfaces.first().unwrap_or_else(|| panic!("{} has no interface", self.namespace.name())).address
+    }
+
+    /// Asks for a file by HTTP, as a phone does; the answer.
+    pub fn fetch(&self, url: &str) -> String {
+        let (authority, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an http URL");
+        self.enter(|| {
+            let act = || {
+                let mut stream = TcpStream::connect(authority)?;
+                write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer)?;
+                std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+            };
+            act().unwrap_or_else(|error| panic!("cannot fetch {url}: {error}"))
+        })
     }
 
     /// Gives an interface another address in place of the one it has.

@@ -6,11 +6,14 @@
 //! | `contract/` | what every plugin must keep to, with no word about any one of them: captures claimed, models rendered, hostile values held | – |
 //! | `golden/` | rendered files as folders: `profiles.yaml` and the files that must come of it | `xmllint` |
 //! | `cli/` | the program's commands, exit codes and words, on loopback or without a network | – |
+//! | `browser/` | the device manager in Chromium, in front of phones on a network made for the test; pictures are kept in `browser/` of the target directory | root, `chromium`, `node`, `npm ci` there |
+//! | `api/` | requests of every kind that the OpenAPI document allows or forbids, and whether it foretells the answers | root, schemathesis in `.venv` there |
 //! | `repo/` | rules about the repository itself: arrows between packages, READMEs, names, shipped examples that load | `git`, `jsonschema` |
 //! | `captures/`, `fixtures/` | data that several targets read | – |
 //!
 //! A target is one binary with a `main.rs` that lists its modules, each with a line that says what belongs in it; Cargo.toml names the
-//! targets. A new case is a new file or folder. Nothing is skipped: a test that lacks what it needs fails and says what to install.
+//! targets. A new case is a new file or folder. Nothing is skipped: a test that lacks what it needs fails and says what to install;
+//! `tests/run` installs all of it.
 //!
 //! This library is the bench: [`Lan`] is a network of namespaces, [`Server`] the binary on it, [`Capture`] what went over the wire,
 //! [`specs`] the vendors as the repository ships them, [`tools`] the programs of others that judge. Every thing that is made here is

@@ -9,12 +9,14 @@ use std::{
 };
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("atftp", "atftp"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("jsonschema", "python3-jsonschema"),
     ("nft", "nftables"),
+    ("node", "nodejs npm"),
     ("openssl", "openssl"),
     ("sipp", "sip-tester"),
     ("tftp", "tftp-hpa"),

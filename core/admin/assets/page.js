@@ -19,6 +19,7 @@ if (live) {
     const focus = live.contains(document.activeElement) ? document.activeElement : null;
     const same = focus && [focus.tagName.toLowerCase(), focus.getAttribute("aria-label"), focus.getAttribute("href"), focus.value];
     live.innerHTML = html;
+    localise(live);
     for (const box of live.querySelectorAll("input[name=mac]")) box.checked = ticked.has(box.value);
     for (const link of live.querySelectorAll("th .mac")) {
       if (!known.has(link.textContent)) link.closest("tr").classList.add("fresh");
@@ -30,7 +31,7 @@ if (live) {
         ?.focus({ preventScroll: true });
     }
     const now = count();
-    if (now !== pending) said.textContent = now === 1 ? "1 phone is pending" : `${now} phones are pending`;
+    if (said && now !== pending) said.textContent = now === 1 ? "1 phone is pending" : `${now} phones are pending`;
     pending = now;
     offerAll();
     offerBulk();
@@ -73,7 +74,7 @@ if (live) {
   function watch() {
     if (document.hidden) { stream?.close(); stream = null; return; }
     if (stream) return;
-    stream = new EventSource("/events");
+    stream = new EventSource(live.dataset.stream ?? "/events");
     stream.addEventListener("changed", refresh);
   }
   document.addEventListener("visibilitychange", () => { watch(); if (!document.hidden) refresh(); });
@@ -81,26 +82,37 @@ if (live) {
 }
 
 // Times in the reader's own zone.
-for (const time of document.querySelectorAll("time[data-local]")) {
-  const at = new Date(time.dateTime);
-  if (Number.isNaN(at.getTime())) continue;
-  const style = time.dataset.local === "date" ? { dateStyle: "medium", timeStyle: "medium" } : { timeStyle: "medium", hourCycle: "h23" };
-  time.textContent = new Intl.DateTimeFormat(undefined, style).format(at);
-  time.title = time.dateTime;
+function localise(part) {
+  const styles = {
+    date: { dateStyle: "medium", timeStyle: "medium" },
+    time: { timeStyle: "medium", hourCycle: "h23" },
+    minute: { timeStyle: "short", hourCycle: "h23" },
+  };
+  for (const time of part.querySelectorAll("time[data-local]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.textContent = new Intl.DateTimeFormat(undefined, styles[time.dataset.local]).format(at);
+    time.title = time.dateTime;
+  }
 }
+localise(document);
 
 // From a mistake to its line, also in what comes later.
 const text = document.getElementById("text");
+// Marks the line, and brings it to where it is seen.
+function select(number) {
+  const lines = text.value.split("\n"), line = Math.min(number, lines.length);
+  const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
+  text.focus();
+  text.setSelectionRange(start, start + lines[line - 1].length);
+  text.scrollTop = (line - 4) * text.scrollHeight / lines.length;
+}
 if (text) {
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-line]");
     if (!link) return;
     event.preventDefault();
-    const lines = text.value.split("\n"), line = Math.min(Number(link.dataset.line), lines.length);
-    const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
-    text.focus();
-    text.setSelectionRange(start, start + lines[line - 1].length);
-    text.scrollTop = (line - 4) * text.scrollHeight / lines.length;
+    select(Number(link.dataset.line));
   });
 }
 
@@ -108,6 +120,23 @@ if (text) {
 const editor = document.querySelector("form[data-preview]");
 if (editor) {
   const outlook = document.querySelector("[data-outlook]");
+  // The numbers of the lines beside the text, with a mark where something is wrong.
+  const gutter = document.createElement("pre"), frame = document.createElement("div");
+  gutter.className = "gutter";
+  gutter.setAttribute("aria-hidden", "true");
+  frame.className = "editor";
+  text.replaceWith(frame);
+  frame.append(gutter, text);
+  function number() {
+    const marked = new Set([...outlook.querySelectorAll("a[data-line]")].map((link) => Number(link.dataset.line)));
+    const lines = text.value.split("\n").map((_, at) => (marked.has(at + 1) ? "▶ " : "") + (at + 1));
+    gutter.textContent = lines.join("\n");
+    gutter.scrollTop = text.scrollTop;
+  }
+  number();
+  text.addEventListener("input", number);
+  text.addEventListener("scroll", () => { gutter.scrollTop = text.scrollTop; });
+  if (editor.dataset.begin) select(Number(editor.dataset.begin));
   let timer = 0, asking = null;
   async function preview() {
     asking?.abort();
@@ -119,6 +148,7 @@ if (editor) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("[data-outlook]");
       if (fresh) outlook.replaceChildren(...fresh.childNodes);
+      number();
     } catch { /* Typed on meanwhile, or the server is away: the button is there. */ }
   }
   editor.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(preview, 600); });

@@ -2,17 +2,21 @@
 //! uses.
 //!
 //! Nothing is decided here that the desk ([`provost_server::dispatch::Dispatch`]) does not decide for phones, and nothing is kept here:
-//! what phones should be are the profile files, what they were seen doing is the registry. A handler reads a request, asks the desk,
+//! what phones should be are the profile files, what they were seen doing is the registry, and of the log only the last events stay in
+//! memory. A handler reads a request, asks the desk,
 //! and words the answer.
 
+mod activity;
 mod api;
 mod auth;
 pub mod client;
+mod keys;
 mod metrics;
 mod problem;
 mod serve;
 mod ui;
 
+pub use activity::Activity;
 pub use api::document;
-pub use auth::{Keys, KeysError};
+pub use keys::{Keys, KeysError};
 pub use serve::{Admin, serve};

@@ -53,6 +53,14 @@ pub(crate) fn page(admin: &Admin) -> String {
         ],
     );
     page.figure("provost_plugins", "gauge", "Vendors in service.", &[("", world.shelf.plugins().count() as u64)]);
+    if let Some(kernel) = admin.network.kernel() {
+        page.figure(
+            "provost_pnp_lost_total",
+            "counter",
+            "Datagrams that the kernel had no room for.",
+            &[("", kernel.lost)],
+        );
+    }
     for (name, help, counter) in [
         ("provost_pnp_datagrams_total", "Datagrams heard.", &pnp.datagrams),
         ("provost_pnp_subscribes_total", "SUBSCRIBEs for ua-profile among them, copies included.", &pnp.subscribes),

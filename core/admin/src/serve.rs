@@ -2,7 +2,7 @@
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
-use axum::{Router, extract::FromRef, http::Request, middleware};
+use axum::{Extension, Router, extract::FromRef, http::Request, middleware};
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
@@ -13,11 +13,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use provost_fleet::Store;
-use provost_server::{dispatch::Dispatch, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
+use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Keys, api, auth,
+    Activity, Keys, api, auth,
     ui::{self, People, Visitor},
 };
 
@@ -33,6 +33,8 @@ pub struct Admin {
     /// None where the registry cannot be kept.
     pub store: Option<Arc<Store>>,
     pub counters: Arc<Counters>,
+    pub network: Arc<Network>,
+    pub activity: Arc<Activity>,
     pub rollouts: Arc<Rollouts>,
 }
 
@@ -52,7 +54,8 @@ impl FromRef<Door> for Admin {
 impl Door {
     fn routes(self) -> Router {
         let guard = middleware::from_fn_with_state(self.clone(), auth::guard);
-        let api = api::routes().layer(guard).with_state(self.admin.clone());
+        let people = Extension(Arc::clone(&self.people));
+        let api = api::routes().layer(guard).layer(people).with_state(self.admin.clone());
         ui::routes(&self).with_state(self).merge(api)
     }
 }

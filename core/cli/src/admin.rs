@@ -8,15 +8,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use hyper::{Method, header::CONTENT_TYPE};
+use hyper::{
+    Method,
+    header::{CONTENT_TYPE, IF_MATCH},
+};
 use provost_admin::client::{Answer, Client, ClientError};
 use provost_plugin::MacAddr;
 use provost_server::settings::Settings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::args::{AdminArgs, ApproveArgs, DevicesArgs, ExportForm, ImportArgs, ImportForm, ResyncArgs};
+use crate::args::{
+    AdminArgs, ApproveArgs, DevicesArgs, ExportForm, ImportArgs, ImportForm, KeyCommand, ResyncArgs, ScopeArg,
+};
 
 /// The key's file, in the state directory.
 pub(crate) const KEY: &str = "admin.key";
@@ -110,16 +115,18 @@ fn text<'a>(row: &'a Value, name: &str) -> &'a str {
 }
 
 fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
-    const HEAD: [&str; 8] = ["MAC", "state", "progress", "vendor", "model", "firmware", "address", "name"];
+    const HEAD: [&str; 9] = ["MAC", "state", "progress", "vendor", "model", "firmware", "address", "profile", "name"];
     let now = milliseconds(SystemTime::now());
-    let rows: Vec<[String; 9]> = items
+    let rows: Vec<[String; 10]> = items
         .iter()
         .map(|row| {
-            let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address", "label"];
-            let mut cells = names.map(|name| text(row, name).replace('_', " "));
-            cells[7] = cells[7].chars().take(32).collect();
-            let [a, b, c, d, e, f, g, h] = cells;
-            [a, b, c, d, e, f, g, h, ago(now, row["last_seen"].as_u64())]
+            let names = ["mac", "state", "progress", "vendor", "model", "firmware", "address"];
+            let [a, b, c, d, e, f, g] = names.map(|name| text(row, name).replace('_', " "));
+            // What is only suggested is in brackets.
+            let suggested = row["suggested_profile"].as_str().map(|profile| format!("({profile})"));
+            let profile = suggested.unwrap_or_else(|| text(row, "profile").to_owned());
+            let [h, i] = [profile, text(row, "label").to_owned()].map(|text| text.chars().take(32).collect::<String>());
+            [a, b, c, d, e, f, g, h, i, ago(now, row["last_seen"].as_u64())]
         })
         .collect();
     let mut widths = HEAD.map(str::len);
@@ -136,7 +143,7 @@ fn table(items: &[Value], out: &mut dyn Write) -> Result<()> {
         for (cell, width) in row.iter().zip(widths) {
             write!(out, "{cell:width$}  ")?;
         }
-        writeln!(out, "{}", row[8])?;
+        writeln!(out, "{}", row[9])?;
     }
     let count = items.len();
     Ok(writeln!(out, "{count} {}", if count == 1 { "phone" } else { "phones" })?)
@@ -158,16 +165,76 @@ fn ago(now: u64, then: Option<u64>) -> String {
 }
 
 pub(crate) fn approve(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
-    let asking = Asking::new(settings, &words.server)?;
+    enrol(&Asking::new(settings, &words.server)?, words, account(words)?, out)
+}
+
+/// What the words say of a line; empty where they say nothing.
+fn account(words: &ApproveArgs) -> Result<Map<String, Value>> {
     let password = words.password_file.as_deref().map(read).transpose()?;
     let password = password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned());
-    let account = json!({ "number": words.number, "display_name": words.display_name, "password": password });
-    let is_account = words.number.is_some() || words.display_name.is_some() || password.is_some();
-    let lines = if is_account { vec![account] } else { Vec::new() };
+    let said = [("number", words.number.clone()), ("display_name", words.display_name.clone()), ("password", password)];
+    Ok(said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect())
+}
+
+fn enrol(asking: &Asking, words: &ApproveArgs, account: Map<String, Value>, out: &mut impl Write) -> Result<ExitCode> {
+    let lines: Vec<Value> =
+        Some(account).filter(|account| !account.is_empty()).map(Value::Object).into_iter().collect();
     let body = json!({ "label": words.label, "profile": words.profile, "site": words.site, "lines": lines });
     let answer = asking.send(Method::POST, &format!("/api/v1/devices/{}/approve", words.mac.bare()), &body)?.json();
-    writeln!(out, "{} is enrolled: {}", words.mac, text(&answer, "file"))?;
+    let profile = answer["profile"].as_str().map(|profile| format!(" with profile {profile}")).unwrap_or_default();
+    writeln!(out, "{} is enrolled{profile}: {}", words.mac, text(&answer, "file"))?;
     writeln!(out, "{}", text(&answer, "outcome"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Changes a device where it stands, or enrols it.
+pub(crate) fn assign(settings: &Settings, words: &ApproveArgs, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, &words.server)?;
+    let account = account(words)?;
+    let path = format!("/api/v1/devices/{}", words.mac.bare());
+    let found = match asking.runtime.block_on(asking.client.get(&format!("{path}/settings"))) {
+        Err(ClientError::Refused(problem)) if problem.status == 404 => return enrol(&asking, words, account, out),
+        found => found?,
+    };
+    let said = [("label", &words.label), ("profile", &words.profile), ("site", &words.site)];
+    let mut patch: Map<String, Value> =
+        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect();
+    if !account.is_empty() {
+        // A list is replaced as a whole, so the other lines go along as they are.
+        let mut lines = found.json()["lines"].as_array().cloned().unwrap_or_default();
+        let mut before = 0;
+        let first = lines.iter_mut().find(|line| {
+            before = line["position"].as_u64().unwrap_or(before + 1);
+            before == 1
+        });
+        match first {
+            Some(Value::Object(line)) => line.extend(account),
+            Some(line) => *line = account.into(),
+            None => {
+                let mut line = account;
+                line.insert("position".into(), 1.into());
+                lines.push(line.into());
+            }
+        }
+        patch.insert("lines".into(), lines.into());
+    }
+    if patch.is_empty() {
+        bail!(
+            "there is nothing to change: say what it is to be, with --profile, --site, --label, --number, --display-name or --password-file"
+        );
+    }
+    let names: Vec<&str> = patch.keys().map(String::as_str).collect();
+    let changed = names.join(", ");
+    // Of the version that was just read: what somebody else wrote meanwhile is not undone.
+    let version = format!("\"{}\"", found.version.unwrap_or_default());
+    let headers = [(CONTENT_TYPE, "application/merge-patch+json"), (IF_MATCH, version.as_str())];
+    let body = serde_json::to_vec(&patch)?.into();
+    asking.runtime.block_on(asking.client.ask(Method::PATCH, &path, &headers, body))?;
+    writeln!(
+        out,
+        "{}: {changed} changed; it has that when it fetches next (`provost resync {}`)",
+        words.mac, words.mac
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -275,6 +342,44 @@ pub(crate) fn diff(
         match one["diff"].as_str() {
             Some("") | None => writeln!(out, "  only something masked differs, as a password")?,
             Some(diff) => write!(out, "{diff}")?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn key(settings: &Settings, words: &KeyCommand, out: &mut impl Write) -> Result<ExitCode> {
+    match words {
+        KeyCommand::Add { name, scope, expires, server } => {
+            let scope = match scope {
+                ScopeArg::Read => "read",
+                ScopeArg::Operate => "operate",
+                ScopeArg::Admin => "admin",
+            };
+            let body = json!({ "name": name, "scope": scope, "expires": expires });
+            let answer = Asking::new(settings, server)?.send(Method::POST, "/api/v1/keys", &body)?.json();
+            // Alone, so that a script can put it where it belongs.
+            writeln!(out, "{}", text(&answer, "key"))?;
+        }
+        KeyCommand::List { json, server } => {
+            let answer = Asking::new(settings, server)?.get("/api/v1/keys")?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&answer["keys"])?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let keys = answer["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let width = keys.iter().map(|key| text(key, "name").chars().count()).max().unwrap_or(0).max(4);
+            let now = milliseconds(SystemTime::now());
+            writeln!(out, "{:width$}  {:7}  {:12}  {:12}  until", "name", "scope", "made", "used")?;
+            for key in keys {
+                let [made, used] = ["made", "used"].map(|name| ago(now, key[name].as_u64()));
+                let (name, scope, expires) = (text(key, "name"), text(key, "scope"), text(key, "expires"));
+                writeln!(out, "{name:width$}  {scope:7}  {made:12}  {used:12}  {expires}")?;
+            }
+        }
+        KeyCommand::Remove { name, server } => {
+            let path = format!("/api/v1/keys/{}", provost_plugin::percent_encode(name));
+            Asking::new(settings, server)?.send(Method::DELETE, &path, &Value::Null)?;
+            writeln!(out, "{name} opens nothing any more")?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -415,6 +520,9 @@ pub(crate) fn history(
     if let Some(trouble) = phone["trouble"].as_str() {
         writeln!(out, "  {trouble}")?;
     }
+    if let Some(profile) = phone["suggested_profile"].as_str() {
+        writeln!(out, "  profile {profile} is suggested: {}", text(&phone, "suggested_because"))?;
+    }
     for event in phone["events"].as_array().into_iter().flatten() {
         let when = ago(now, event["at"].as_u64());
         let what = match text(event, "what") {
@@ -425,6 +533,8 @@ pub(crate) fn history(
             "order_answered" => format!("answered that with {}", event["code"]),
             "order_failed" => format!("could not be told: {}", text(event, "reason")),
             "refused" => format!("was given no answer: {}", text(event, "reason")),
+            "enrolled" => format!("was enrolled by the rule {}", text(event, "rule")),
+            "not_enrolled" => format!("was not enrolled: {}", text(event, "reason")),
             "fetched" => format!(
                 "asked for {} over {}: {}, {} bytes in {} µs",
                 text(event, "file"),

@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Enrol a phone, on a running server
     Approve(ApproveArgs),
+    /// Change what a phone is, on a running server: profile, site, name or first line; one that is not enrolled is enrolled with that
+    Assign(ApproveArgs),
     /// Make phones fetch again, through a running server: one at once, many as a roll-out
     Resync(ResyncArgs),
     /// The roll-outs of a running server, or one of them with its phones
@@ -171,6 +173,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: AdminArgs,
     },
+    /// Keys with which programs ask a running server
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print the JSON Schema of a file, for editors
     Schema {
         #[arg(value_enum, default_value_t = SchemaOf::Profile)]
@@ -482,6 +487,47 @@ impl FromStr for Credentials {
 pub(crate) enum DoorArg {
     Http,
     Tftp,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key, and print it: it is never shown again
+    Add {
+        /// For people: which program has it
+        name: String,
+        /// What it allows
+        #[arg(long, value_enum)]
+        scope: ScopeArg,
+        /// The last day on which it is good, in UTC, as in 2027-12-31 [default: until it is removed]
+        #[arg(long, value_name = "DAY")]
+        expires: Option<String>,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// Show which keys there are, without the keys
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// Remove a key: it opens nothing from then on
+    Remove {
+        name: String,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// To see everything but passwords
+    Read,
+    /// To make phones fetch again, and to ignore them
+    Operate,
+    /// Everything
+    Admin,
 }
 
 #[derive(Debug, Subcommand)]

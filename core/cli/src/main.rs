@@ -19,6 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 use args::{Cli, Command, PluginCommand, SchemaOf, SettingsArgs};
 use clap::{CommandFactory, Parser};
+use provost_admin::Activity;
 use provost_host::{Limits, Prober};
 use provost_server::{
     check::check,
@@ -111,6 +112,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::devices(&settings, &words, &mut out)
         }
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
+        Command::Assign(words) => admin::assign(&settings(&cli.settings)?, &words, &mut out),
         Command::Resync(words) => admin::resync(&settings(&cli.settings)?, &words, &mut out),
         Command::Rollouts { id, cancel, resume, json, server } => {
             let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
@@ -125,6 +127,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
+        Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Profile => provost_fleet::schema(),
@@ -171,13 +174,19 @@ fn settings_with(words: &SettingsArgs, more: impl FnOnce(&mut SettingsFile)) -> 
 
 /// Starts the log on standard error, so that what a command prints can be piped.
 fn log(settings: &Settings, usually: &str) -> Result<()> {
-    use tracing_subscriber::EnvFilter;
+    log_and_keep(settings, usually, None)
+}
+
+/// The same, with the last events kept for the pages.
+fn log_and_keep(settings: &Settings, usually: &str, activity: Option<&Arc<Activity>>) -> Result<()> {
+    use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
     let level = settings.log.level.as_deref().unwrap_or(usually);
     let filter = EnvFilter::try_new(level).with_context(|| format!("cannot read the log level \"{level}\""))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let events = tracing_subscriber::registry().with(activity.map(Activity::layer));
     match settings.log.format {
-        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Human => events.with(log.with_ansi(std::io::stderr().is_terminal()).with_filter(filter)).init(),
+        LogFormat::Json => events.with(log.json().flatten_event(true).with_filter(filter)).init(),
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use provost_admin::{Admin, Keys};
+use provost_admin::{Activity, Admin, Keys};
 use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
@@ -35,7 +35,8 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
         }
     };
     let settings = crate::settings_with(settings_words, |file| words.lay_over(file))?;
-    crate::log(&settings, "info")?;
+    let activity = Arc::new(Activity::default());
+    crate::log_and_keep(&settings, "info", Some(&activity))?;
     let prober = crate::prober()?;
     let limits = Limits::default();
     let runtime =
@@ -55,7 +56,8 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
             // Without systemd there is no socket to tell, and nothing to do.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(summary)]);
         });
-        let (prober, overlay, beside) = (Some(prober), Box::new(overlay) as _, Some(Box::new(admin) as _));
+        let (prober, overlay, beside) =
+            (Some(prober), Box::new(overlay) as _, Some(Box::new(|inside| admin(inside, activity)) as _));
         run(Start { world, findings, prober, limits, reload, stop, overlay, beside, ready })
             .await
             .map_err(anyhow::Error::from)
@@ -66,7 +68,7 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
 }
 
 /// Opens the door for people.
-fn admin(inside: Inside) -> Result<(String, BoxFuture), String> {
+fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture), String> {
     let socket = SocketAddr::new(inside.settings.admin.address, inside.settings.admin.port);
     let listener = TcpListener::bind(socket).map_err(|error| {
         let owner = match error.kind() {
@@ -77,10 +79,10 @@ fn admin(inside: Inside) -> Result<(String, BoxFuture), String> {
         };
         format!("cannot listen on {socket}: {error}.{owner}")
     })?;
-    let keys = Keys::make(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
+    let keys = Keys::open(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
     let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
-    let admin =
-        Admin { desk: inside.desk, keys: Arc::new(keys), store: inside.store, counters: inside.counters, rollouts };
+    let Inside { desk, store, counters, network, .. } = inside;
+    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
             tracing::error!(%error, "the door for people closed");

@@ -143,8 +143,13 @@ impl<'a> Checker<'a> {
             }
         }
         if let Shape::Section { required, .. } = shape {
+            let is_rule = shape::DOCUMENT.field("enrol").and_then(|rules| rules.field(section));
+            let whose = match is_rule {
+                Some(rule) if std::ptr::eq(rule, shape) => "the rule",
+                _ => "an entry of",
+            };
             for name in required.iter().filter(|name| !seen.contains_key(**name)) {
-                self.wrong(at, format!("an entry of \"{section}\" needs \"{name}\""));
+                self.wrong(at, format!("{whose} \"{section}\" needs \"{name}\""));
             }
         }
         map

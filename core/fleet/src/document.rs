@@ -7,6 +7,7 @@ use provost_plugin::{MacAddr, Spec, model::Identity, spec::matches_wildcard};
 
 use crate::{
     check::{Checker, cidr, mac_prefix, pattern, vendor_id},
+    enrol::{self, Rule},
     node::{Key, Node, Value},
     problem::Problem,
     shape::{self, Shape},
@@ -22,6 +23,7 @@ pub(crate) struct Document {
     pub(crate) vendors: Vec<Arc<Layer>>,
     pub(crate) models: Vec<Arc<Layer>>,
     pub(crate) profiles: Vec<Arc<Profile>>,
+    pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) devices: Vec<Arc<Device>>,
 }
 
@@ -84,6 +86,21 @@ pub(crate) struct Candidate<'a> {
     pub(crate) address: Option<IpAddr>,
 }
 
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.network.map(|network| network.to_string());
+        let parts = [
+            ("vendor", self.vendor.as_deref()),
+            ("model", self.model.as_deref()),
+            ("MAC", self.mac.as_deref()),
+            ("network", network.as_deref()),
+        ];
+        let said: Vec<String> =
+            parts.iter().filter_map(|(name, part)| part.map(|part| format!("{name} {part}"))).collect();
+        f.write_str(&said.join(", "))
+    }
+}
+
 impl Selector {
     pub(crate) fn fits(&self, phone: &Candidate) -> bool {
         self.vendor.as_deref().is_none_or(|vendor| vendor == phone.vendor)
@@ -95,6 +112,19 @@ impl Selector {
             && self
                 .network
                 .is_none_or(|network| phone.address.is_some_and(|address| network.contains(&address.to_canonical())))
+    }
+
+    /// What it asks for, for people.
+    pub(crate) fn in_words(&self) -> String {
+        let network = self.network.map(|network| network.to_string());
+        let parts = [
+            ("vendor", self.vendor.as_deref()),
+            ("model", self.model.as_deref()),
+            ("MAC", self.mac.as_deref()),
+            ("network", network.as_deref()),
+        ];
+        let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+        parts.collect::<Vec<_>>().join(", ")
     }
 
     /// How narrow it is: the number of its parts, then the letters of the model that it fixes, the digits of the MAC, the bits of the
@@ -129,6 +159,7 @@ pub struct Device {
     stated: Option<Box<Stated>>,
     pub(crate) profile: Option<Reference>,
     pub(crate) site: Option<Reference>,
+    enrolled_by: Option<Box<str>>,
     pub(crate) file: Arc<str>,
     pub(crate) line: u32,
     pub(crate) column: u32,
@@ -163,6 +194,11 @@ impl Device {
 
     pub fn site(&self) -> Option<&str> {
         self.site.as_ref().map(|reference| &*reference.name)
+    }
+
+    /// The rule that enrolled it, where nobody did.
+    pub fn enrolled_by(&self) -> Option<&str> {
+        self.enrolled_by.as_deref()
     }
 
     /// The plugin's name for the vendor, where the administrator stated it.
@@ -299,6 +335,11 @@ fn assemble(file: &Arc<str>, root: Node, problems: &mut Vec<Problem>) -> Documen
                     .map(|(key, node)| Arc::new(profile(file, &key, node, problems)))
                     .collect();
             }
+            "enrol" => {
+                let rules = node.into_entries().into_iter();
+                document.rules =
+                    rules.filter_map(|(key, node)| enrol::read(file, &key, node, problems)).map(Arc::new).collect();
+            }
             "devices" => {
                 document.devices =
                     node.into_entries().into_iter().filter_map(|(key, node)| device(file, &key, node)).collect()
@@ -310,28 +351,28 @@ fn assemble(file: &Arc<str>, root: Node, problems: &mut Vec<Problem>) -> Documen
 }
 
 /// Takes the document's own keys out of a section; what is left are settings.
-struct Own {
-    at: (u32, u32),
+pub(crate) struct Own {
+    pub(crate) at: (u32, u32),
     own: Vec<(Key, Node)>,
     settings: Vec<(Key, Node)>,
 }
 
 impl Own {
-    fn split(node: Node, names: &[&str]) -> Own {
+    pub(crate) fn split(node: Node, names: &[&str]) -> Own {
         let at = (node.line, node.column);
         let (own, settings) = node.into_entries().into_iter().partition(|(key, _)| names.contains(&key.as_str()));
         Own { at, own, settings }
     }
 
-    fn get(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
         self.own.iter().find(|(key, _)| key.as_str() == name).map(|(_, node)| node)
     }
 
-    fn text(&self, name: &str) -> Option<Box<str>> {
+    pub(crate) fn text(&self, name: &str) -> Option<Box<str>> {
         self.get(name).and_then(Node::text).map(Into::into)
     }
 
-    fn reference(&self, name: &str) -> Option<Reference> {
+    pub(crate) fn reference(&self, name: &str) -> Option<Reference> {
         let node = self.get(name)?;
         Some(Reference { name: node.text()?.into(), line: node.line, column: node.column })
     }
@@ -390,7 +431,7 @@ fn profile(file: &Arc<str>, key: &Key, node: Node, problems: &mut Vec<Problem>) 
 
 fn device(file: &Arc<str>, key: &Key, node: Node) -> Option<Arc<Device>> {
     let mac = key.as_str().parse().ok()?;
-    let own = Own::split(node, &["profile", "site", "label", "location", "enabled", "identity"]);
+    let own = Own::split(node, &["profile", "site", "label", "location", "enabled", "identity", "enrolled_by"]);
     let stated = own.get("identity").map(|identity| {
         let text = |name| identity.get(name).and_then(Node::text);
         Box::new(Stated {
@@ -407,6 +448,7 @@ fn device(file: &Arc<str>, key: &Key, node: Node) -> Option<Arc<Device>> {
         stated,
         profile: own.reference("profile"),
         site: own.reference("site"),
+        enrolled_by: own.text("enrolled_by"),
         file: file.clone(),
         line: own.at.0,
         column: own.at.1,

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::SystemTime,
 };
 
@@ -12,6 +13,7 @@ use provost_plugin::MacAddr;
 use crate::{
     Device, Problem,
     document::{self, Document},
+    enrol::Room,
     files::{self, Kind, Source, Sources},
     index::Index,
 };
@@ -24,12 +26,16 @@ pub struct Fleet {
     sources: Sources<Document>,
     pub(crate) index: Index,
     modified: SystemTime,
+    /// A file that is there and not in service as it is written.
+    unread: Option<Arc<str>>,
+    /// Looked up when a rule first needs it: most fleets have none.
+    rooms: OnceLock<Vec<Room>>,
 }
 
 impl Default for Fleet {
     /// A fleet without phones.
     fn default() -> Fleet {
-        Fleet { sources: Sources::new(), index: Index::default(), modified: SystemTime::UNIX_EPOCH }
+        Fleet::made(Sources::new(), Index::default(), SystemTime::UNIX_EPOCH, None)
     }
 }
 
@@ -57,7 +63,9 @@ impl Fleet {
         let mut macs = BTreeSet::new();
         for path in paths {
             for source in [self.sources.get(path), before.sources.get(path)].into_iter().flatten() {
-                let Document { defaults, sites, networks, vendors, models, profiles, devices } = &*source.document;
+                // A rule is about phones that are no devices yet.
+                let Document { defaults, sites, networks, vendors, models, profiles, rules: _, devices } =
+                    &*source.document;
                 let only_devices = defaults.is_none()
                     && sites.is_empty()
                     && networks.is_empty()
@@ -87,13 +95,29 @@ impl Fleet {
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());
         }
+        let unread = problems.iter().find(|problem| problem.is_error()).map(|problem| Arc::clone(&problem.file));
         let documents = sources.values().map(|source: &Source<Document>| &*source.document);
         let mut between = Vec::new();
         let index = Index::build(documents, previous.map(|fleet| &fleet.index), &mut between);
         between.sort();
         problems.extend(between);
         let modified = files::modified(previous.map(|fleet| (&fleet.sources, fleet.modified)), &sources);
-        (Fleet { sources, index, modified }, problems)
+        (Fleet::made(sources, index, modified, unread), problems)
+    }
+
+    fn made(sources: Sources<Document>, index: Index, modified: SystemTime, unread: Option<Arc<str>>) -> Fleet {
+        Fleet { sources, index, modified, unread, rooms: OnceLock::new() }
+    }
+
+    /// A file that is there and not in service as it is written, if there is one.
+    pub(crate) fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
+    }
+
+    /// What each rule has to give.
+    pub(crate) fn rooms(&self) -> &[Room] {
+        let documents = self.sources.values().map(|source| &*source.document);
+        self.rooms.get_or_init(|| Room::of_all(&self.index.rules, documents))
     }
 
     /// Every device in service, by MAC.

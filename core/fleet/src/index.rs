@@ -12,6 +12,7 @@ use provost_plugin::MacAddr;
 
 use crate::{
     document::{Device, Document, Layer, Network, Profile, Reference},
+    enrol::Rule,
     merge::overlaps,
     problem::{Problem, hint},
     shape,
@@ -30,6 +31,8 @@ pub(crate) struct Index {
     pub(crate) profiles: BTreeMap<Box<str>, Arc<Profile>>,
     /// Profiles that choose their phones, in the order in which they are tried.
     pub(crate) choosing: Vec<Arc<Profile>>,
+    /// In the order in which they are tried.
+    pub(crate) rules: Vec<Arc<Rule>>,
     /// By MAC.
     pub(crate) devices: Vec<Arc<Device>>,
 }
@@ -67,6 +70,7 @@ impl Index {
         index
             .choosing
             .sort_by_key(|profile| std::cmp::Reverse(profile.selector.as_ref().map(|selector| selector.rank())));
+        index.rules = index.rules(documents.clone(), problems);
         index.devices = index.devices(documents, previous, problems);
         index
     }
@@ -124,6 +128,32 @@ impl Index {
             }
         }
         devices
+    }
+
+    /// One that does not hold is out until it is mended: an older version of it would enrol phones that nobody wants any more.
+    fn rules<'a>(&self, documents: impl Iterator<Item = &'a Document>, problems: &mut Vec<Problem>) -> Vec<Arc<Rule>> {
+        let mut rules: Vec<Arc<Rule>> = Vec::new();
+        for rule in documents.flat_map(|document| &document.rules) {
+            if let Some(first) = rules.iter().find(|first| first.name == rule.name) {
+                let message =
+                    format!("duplicate rule \"{}\": it is already at {}:{}", rule.name, first.file, first.line);
+                problems.push(Problem::error(&rule.file, rule.line, rule.column, message));
+                continue;
+            }
+            let mut faults = Vec::new();
+            let mut hints = Hints::new();
+            if !self.profiles.contains_key(&rule.profile.name) {
+                faults.push(unknown("profile", &rule.profile, &rule.file, self.profiles.keys(), &mut hints));
+            }
+            if let Some(site) = rule.site.as_ref().filter(|site| !self.sites.contains_key(&site.name)) {
+                faults.push(unknown("site", site, &rule.file, self.sites.keys(), &mut hints));
+            }
+            if faults.is_empty() {
+                rules.push(Arc::clone(rule));
+            }
+            problems.extend(faults);
+        }
+        rules
     }
 
     fn device_faults(&self, device: &Device, named: &BTreeSet<&str>, hints: &mut Hints) -> Vec<Problem> {

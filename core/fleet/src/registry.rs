@@ -97,6 +97,14 @@ pub enum Happening {
     Refused {
         reason: String,
     },
+    /// Nobody enrolled it but a rule of the profile files.
+    Enrolled {
+        rule: String,
+    },
+    /// A rule was to enrol it and could not.
+    NotEnrolled {
+        reason: String,
+    },
     /// It was told by NOTIFY to do something: the event, as its vendor names it.
     Ordered {
         event: String,
@@ -394,6 +402,8 @@ impl Registry {
         match &mut event.what {
             Happening::NotifyTimedOut { reason: text }
             | Happening::Refused { reason: text }
+            | Happening::Enrolled { rule: text }
+            | Happening::NotEnrolled { reason: text }
             | Happening::Announced { plugin: text }
             | Happening::Ordered { event: text }
             | Happening::OrderFailed { reason: text }

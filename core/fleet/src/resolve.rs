@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Fleet,
-    document::{Candidate, Layer, Profile},
+    document::{Candidate, Device, Layer, Profile},
     merge::Merged,
     origin::{LayerRef, Origins},
     shape, zone,
@@ -49,6 +49,14 @@ pub struct Resolved {
     pub firmware: Option<String>,
     /// What is asked for and not to be had here, whatever the vendor.
     pub in_vain: Vec<Complaint>,
+}
+
+/// A profile that fits a stranger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion<'a> {
+    pub profile: &'a str,
+    /// For people.
+    pub why: String,
 }
 
 /// Why a device is given nothing.
@@ -111,12 +119,7 @@ impl Fleet {
         }
         let identity = device.identity(&asker.identity);
         let model = Model::of(spec, identity.model.as_deref());
-        let profile = match device.profile() {
-            Some(name) => Some(name),
-            None => {
-                self.choose(&Candidate { mac: *mac, vendor: &vendor, models: &model.spellings, address: place.address })
-            }
-        };
+        let profile = self.profile_for(device, &model, &vendor, place);
         let chain = profile.map(|name| self.index.chain(name)).unwrap_or_default();
         let site = device.site().or_else(|| chain.iter().rev().find_map(|profile| Some(&*profile.site.as_ref()?.name)));
 
@@ -136,6 +139,19 @@ impl Fleet {
         let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new() };
         resolved.fill(place);
         Ok(resolved)
+    }
+
+    /// The profile that applies to a device: the one that it asks for, else the one whose selector fits it best.
+    pub fn profile_of(&self, asker: &Asker, spec: &Spec) -> Option<&str> {
+        let device = self.device(asker.mac)?;
+        let identity = device.identity(&asker.identity);
+        self.profile_for(device, &Model::of(spec, identity.model.as_deref()), &spec.id(), &asker.place)
+    }
+
+    fn profile_for<'a>(&'a self, device: &'a Device, model: &Model, vendor: &str, place: &Place) -> Option<&'a str> {
+        let chosen =
+            || self.choose(&Candidate { mac: device.mac(), vendor, models: &model.spellings, address: place.address });
+        device.profile().or_else(|| chosen().map(|profile| &*profile.layer.name))
     }
 
     /// The phone as a file that many phones share may know it: the layers that hold for all phones of the model at this place, without
@@ -179,17 +195,38 @@ impl Fleet {
         stack
     }
 
+    /// The profile that a phone of `spec`'s vendor gets if it is enrolled and nobody names one.
+    pub fn suggest(
+        &self,
+        mac: MacAddr,
+        spec: &Spec,
+        model: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Option<Suggestion<'_>> {
+        let model = Model::of(spec, model);
+        let profile = self.choose(&Candidate { mac, vendor: &spec.id(), models: &model.spellings, address })?;
+        let place = format!("{}:{}", profile.layer.file, profile.layer.line);
+        let why = match &profile.selector {
+            Some(selector)
+                if selector.fits(&Candidate { mac, vendor: &spec.id(), models: &model.spellings, address }) =>
+            {
+                format!("its match fits best: {selector} ({place})")
+            }
+            _ => format!("no match fits, and this one is called default ({place})"),
+        };
+        Some(Suggestion { profile: &profile.layer.name, why })
+    }
+
     /// The profile of a device that names none.
-    fn choose(&self, phone: &Candidate) -> Option<&str> {
+    fn choose(&self, phone: &Candidate) -> Option<&std::sync::Arc<Profile>> {
         let fitting =
             |profile: &&std::sync::Arc<Profile>| profile.selector.as_ref().is_some_and(|selector| selector.fits(phone));
-        let chosen = self.index.choosing.iter().find(fitting).or_else(|| self.index.profiles.get("default"));
-        chosen.map(|profile| &*profile.layer.name)
+        self.index.choosing.iter().find(fitting).or_else(|| self.index.profiles.get("default"))
     }
 }
 
 /// A type designation and its row in `vendor.yaml`.
-struct Model<'a> {
+pub(crate) struct Model<'a> {
     name: Option<&'a str>,
     row: Option<&'a provost_plugin::spec::Model>,
     /// As `vendor.yaml` spells it, its aliases, and as it was told: people write any of them.
@@ -197,7 +234,7 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
+    pub(crate) fn of(spec: &'a Spec, told: Option<&'a str>) -> Model<'a> {
         let Some(told) = told else {
             // What holds for any model holds for one that nobody has told.
             return Model { name: None, row: spec.models.get("*"), spellings: Vec::new() };
@@ -215,7 +252,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn fits(&self, pattern: &str) -> bool {
+    pub(crate) fn fits(&self, pattern: &str) -> bool {
         self.spellings.iter().any(|model| provost_plugin::spec::matches_wildcard(pattern, model))
     }
 

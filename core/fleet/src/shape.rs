@@ -7,7 +7,7 @@ use std::{
     sync::LazyLock,
 };
 
-use provost_plugin::model::Settings;
+use provost_plugin::model::{Line, Settings};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
@@ -28,6 +28,8 @@ struct Document {
     models: BTreeMap<String, Settings>,
     /// Named settings that devices ask for, or that choose their phones by `match`.
     profiles: BTreeMap<String, ProfileLayer>,
+    /// Rules by which phones that stand in no file are enrolled when they announce themselves. Without one, none is.
+    enrol: BTreeMap<String, EnrolRule>,
     /// The phones that are served, by MAC address.
     #[schemars(extend("propertyNames" = { "pattern": "^[0-9A-Fa-f]{2}([-:.]?[0-9A-Fa-f]{2}){5}$" }))]
     devices: BTreeMap<String, DeviceLayer>,
@@ -80,6 +82,32 @@ struct MatchKeys {
     mac: Option<String>,
 }
 
+/// Enrols every phone that fits. The first rule that fits and has an account left takes it, in the order of the files.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "see Document")]
+struct EnrolRule {
+    /// Networks from which they announce themselves, `10.20.0.0/16`.
+    networks: Vec<String>,
+    /// The name of the vendor's plugin. Left out, phones of all vendors.
+    vendor: Option<String>,
+    /// Type designations; `*` stands for any run of characters. Left out, all models.
+    #[schemars(default)]
+    models: Vec<String>,
+    /// The profile that they get.
+    profile: String,
+    /// The site that they get.
+    site: Option<String>,
+    /// Numbers of which each phone gets one that no device has, as in 200-299.
+    numbers: Option<String>,
+    /// The same with passwords and whatever else a line has. Each phone gets one whose number no device has.
+    #[schemars(default)]
+    accounts: Vec<Line>,
+    /// The last day on which it enrols, in UTC, as in 2026-12-24.
+    until: Option<String>,
+    /// So many devices with `enrolled_by` of this rule, and no more.
+    limit: Option<u32>,
+}
+
 /// One phone.
 #[derive(Default, JsonSchema)]
 #[schemars(default)]
@@ -95,6 +123,8 @@ struct DeviceLayer {
     /// False: it is known, but given nothing.
     enabled: Option<bool>,
     identity: Option<StatedIdentity>,
+    /// The rule of `enrol` that wrote it; counts towards that rule's limit.
+    enrolled_by: Option<String>,
     #[serde(flatten)]
     settings: Settings,
 }
@@ -399,6 +429,7 @@ mod tests {
             "location",
             "enabled",
             "identity",
+            "enrolled_by",
         ] {
             assert!(!settings.contains(&own), "{own}");
         }

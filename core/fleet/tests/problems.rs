@@ -170,6 +170,28 @@ fn every_mistake_is_told_where_it_is_and_what_was_meant() {
                 "a.yaml:1:93: \"extends\" leads round in a circle: e → e",
             ],
         ),
+        // Rules
+        (
+            "profiles: {office: {}}\nenrol: {x: {profile: ofice, networks: [10.0.0.0/8]}, y: {profile: office}}\n",
+            &["a.yaml:2:57: the rule \"y\" needs \"networks\""],
+        ),
+        (
+            "profiles: {office: {}}\nenrol: {x: {profile: ofice, networks: [10.0.0.0/8]}}\n",
+            &["a.yaml:2:22: unknown profile \"ofice\", did you mean \"office\"?"],
+        ),
+        (
+            "profiles: {office: {}}\nenrol:\n  x: {profile: office, networks: [10.0.0.0/33], numbers: 9-1, until: soon, netwroks: 1}\n",
+            &[
+                "a.yaml:3:35: \"10.0.0.0/33\" is not a network: write an address and a prefix, as in 10.20.0.0/16",
+                "a.yaml:3:58: \"9-1\" is no range of numbers: write the first and the last, as in 200-299, and commas between several",
+                "a.yaml:3:70: \"soon\" is no day: write year, month and day, as in 2026-12-24",
+                "a.yaml:3:76: unknown key \"netwroks\" in \"x\", did you mean \"networks\"?",
+            ],
+        ),
+        (
+            "profiles: {office: {}}\nenrol:\n  x: {profile: office, networks: [10.0.0.0/8], accounts: [{number: 7}, {password: hunter2}, {number: 7}]}\n",
+            &["a.yaml:3:72: an account needs \"number\"", "a.yaml:3:93: number \"7\" is in the rule \"x\" twice"],
+        ),
         // Not YAML
         ("defaults: {sip: {server: pbx}\n", &["a.yaml:1:11: not YAML: unclosed bracket '{'"]),
         ("a: b: c\n", &["a.yaml:1:5: not YAML: mapping values are not allowed in this context"]),

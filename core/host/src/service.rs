@@ -77,6 +77,8 @@ pub struct InService {
     pub version: Option<String>,
     /// When the newest of its files changed.
     pub modified: SystemTime,
+    /// When it was loaded as it is.
+    pub since: SystemTime,
     pub(crate) fingerprint: String,
     code: Code,
 }
@@ -110,6 +112,12 @@ impl Render for Noting {
 }
 
 impl InService {
+    /// Tells two versions of it apart: the beginning of the digest of its library and `vendor.yaml`, and of that of its templates.
+    pub fn fingerprint(&self) -> String {
+        let (code, templates) = self.fingerprint.split_at(self.fingerprint.len() / 2);
+        [code, templates].map(|digest| digest.chars().take(8).collect::<String>()).join("-")
+    }
+
     pub(crate) fn data(
         spec: Spec,
         templates: Templates,
@@ -125,6 +133,7 @@ impl InService {
             library: None,
             version: None,
             modified,
+            since: SystemTime::now(),
             fingerprint,
             code: Code::Data,
         }
@@ -185,6 +194,7 @@ impl InService {
             library: self.library.clone(),
             version: self.version.clone(),
             modified: self.modified,
+            since: self.since,
             fingerprint: self.fingerprint.clone(),
             code,
         })

@@ -31,8 +31,8 @@ pub struct Shelf {
     /// What lies on disk and was refused, by where it lies. Asking it again what it is would cost a process, memory that is never
     /// given back, and perhaps a deadline, at every look at the disk.
     refused: BTreeMap<PathBuf, Refusal>,
-    /// Everything that was wrong when this shelf was built, for people to see.
-    problems: Vec<Problem>,
+    /// Everything that was wrong when this shelf was built, for people to see, and since when it is.
+    problems: Vec<(Problem, SystemTime)>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,9 +101,9 @@ impl Shelf {
         self.plugins.values()
     }
 
-    /// What lies on disk and was refused, and why; an older version of it may be in service.
-    pub fn refused(&self) -> &[Problem] {
-        &self.problems
+    /// What lies on disk and was refused, why, and when it first was; an older version of it may be in service.
+    pub fn refused(&self) -> impl Iterator<Item = (&Problem, SystemTime)> {
+        self.problems.iter().map(|(problem, since)| (problem, *since))
     }
 
     pub fn get(&self, vendor: &str) -> Option<&Arc<InService>> {
@@ -175,7 +175,7 @@ impl Shelf {
                 problems: vec![problem.clone()],
                 until: Until::DevicesChange,
             };
-            shelf.problems.push(problem);
+            shelf.problems.push((problem, SystemTime::now()));
             shelf.refused.insert(newer.origin.clone(), refusal);
         }
         shelf
@@ -239,7 +239,9 @@ impl Shelf {
                 shelf.plugins.insert(old.id.clone(), Arc::clone(old));
             }
         }
-        shelf.problems.clone_from(&problems);
+        let (now, before) = (SystemTime::now(), previous.map(|shelf| shelf.problems.as_slice()).unwrap_or_default());
+        let since = |problem: &Problem| before.iter().find(|(old, _)| old == problem).map_or(now, |(_, since)| *since);
+        shelf.problems = problems.iter().map(|problem| (problem.clone(), since(problem))).collect();
         (shelf, problems)
     }
 }

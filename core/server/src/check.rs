@@ -22,6 +22,7 @@ pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     findings.extend(in_vain(&world));
     findings.extend(unprintable_lists(&world));
     findings.extend(nobodys_firmware(&world));
+    findings.extend(nobodys_rules(&world));
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
     findings.dedup();
     (world, findings)
@@ -85,27 +86,42 @@ fn unprintable_lists(world: &World) -> Vec<Finding> {
 
 /// Firmware that is for nobody, as far as the plugins know.
 fn nobodys_firmware(world: &World) -> Vec<Finding> {
+    let of_image = |image: &provost_fleet::Image| {
+        let at = (image.line as usize, image.column as usize);
+        let doubts = doubts(world, &image.vendor, image.models.iter().map(String::as_str));
+        doubts.into_iter().map(move |message| finding(world.images.file(), at, Severity::Warning, message)).collect()
+    };
+    world.images.entries().iter().flat_map(|image| -> Vec<Finding> { of_image(image) }).collect()
+}
+
+/// Rules that enrol nobody, as far as the plugins and the calendar know.
+fn nobodys_rules(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for image in world.images.entries() {
-        let mut doubt = |message| {
-            let at = (image.line as usize, image.column as usize);
-            findings.push(finding(world.images.file(), at, Severity::Warning, message));
-        };
-        let Some(plugin) = world.shelf.get(&image.vendor) else {
-            let known: Vec<&str> = world.shelf.plugins().map(|plugin| plugin.id.as_str()).collect();
-            doubt(format!("no plugin \"{}\" is in service; there are {}", image.vendor, known.join(", ")));
-            continue;
-        };
-        let spec = &plugin.spec;
-        for pattern in &image.models {
-            let fits = |name: &str| matches_wildcard(pattern, name) || matches_wildcard(name, pattern);
-            let known = spec.models.iter().any(|(name, row)| fits(name) || row.aliases.iter().any(|alias| fits(alias)));
-            if !known && !spec.models.is_empty() {
-                doubt(format!("no model of {} is known that \"{pattern}\" fits", spec.vendor));
-            }
+    for rule in world.fleet.rules() {
+        let mut found = rule.vendor().map(|vendor| doubts(world, vendor, rule.models())).unwrap_or_default();
+        if let Some(until) = rule.until().filter(|until| until.is_over(SystemTime::now())) {
+            found.push(format!("the rule \"{}\" ended with {until} and can go", rule.name()));
         }
+        let at = (rule.line() as usize, 0);
+        findings.extend(found.into_iter().map(|message| finding(rule.file(), at, Severity::Warning, message)));
     }
     findings
+}
+
+/// What the plugins do not know of a vendor and of patterns of its models.
+fn doubts<'a>(world: &World, vendor: &str, patterns: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Some(plugin) = world.shelf.get(vendor) else {
+        let known: Vec<&str> = world.shelf.plugins().map(|plugin| plugin.id.as_str()).collect();
+        return vec![format!("no plugin \"{vendor}\" is in service; there are {}", known.join(", "))];
+    };
+    let spec = &plugin.spec;
+    let is_known = |pattern: &&str| {
+        let fits = |name: &str| matches_wildcard(pattern, name) || matches_wildcard(name, pattern);
+        spec.models.is_empty()
+            || spec.models.iter().any(|(name, row)| fits(name) || row.aliases.iter().any(|alias| fits(alias)))
+    };
+    let unknown = patterns.filter(|pattern| !is_known(pattern));
+    unknown.map(|pattern| format!("no model of {} is known that \"{pattern}\" fits", spec.vendor)).collect()
 }
 
 fn finding(file: &str, (line, column): (usize, usize), severity: Severity, message: String) -> Finding {

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use provost_fleet::{Event, Happening, Record, Registry, Sighting, State};
 use provost_plugin::{MacAddr, model::Identity, model::Line};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     pnp::{
@@ -42,6 +42,8 @@ pub struct Dispatch {
     /// Where the exchange takes wishes; empty as long as phones are not heard.
     exchange: OnceLock<mpsc::Sender<Again>>,
     ordered: Mutex<HashSet<MacAddr>>,
+    /// Rung when a phone that stands in no file announced itself.
+    pub(crate) strangers: Notify,
     renders: progress::Renders,
 }
 
@@ -63,6 +65,7 @@ impl Dispatch {
             editing: tokio::sync::Mutex::default(),
             exchange: OnceLock::new(),
             ordered: Mutex::default(),
+            strangers: Notify::new(),
             renders: progress::Renders::default(),
         })
     }
@@ -295,7 +298,7 @@ impl Dispatch {
         self.registry.observe(sighting, if known { State::Known } else { State::Pending });
     }
 
-    fn record(&self, mac: Option<MacAddr>, what: Happening) {
+    pub(crate) fn record(&self, mac: Option<MacAddr>, what: Happening) {
         if let Some(mac) = mac {
             self.registry.record(mac, Event { at: SystemTime::now(), what });
         }
@@ -495,6 +498,9 @@ impl Announcer for Dispatch {
                 Announcement::Silence { reason } => Happening::Refused { reason: reason.clone() },
             },
         );
+        if device.is_some_and(|mac| world.fleet.device(mac).is_none()) && world.fleet.rules().len() > 0 {
+            self.strangers.notify_one();
+        }
         announcement
     }
 

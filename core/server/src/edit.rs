@@ -172,10 +172,22 @@ pub fn read(path: &Path) -> io::Result<Option<(String, String)>> {
 impl Dispatch {
     /// Tries these edits together, writes them, and returns when they are in service.
     pub async fn edit(self: &Arc<Self>, edits: Vec<Edit>) -> Result<(), EditError> {
+        self.edit_by(move |_| edits).await
+    }
+
+    /// The same with edits that are made of the world when it is their turn: nobody else writes between the two.
+    pub(crate) async fn edit_by(
+        self: &Arc<Self>,
+        make: impl FnOnce(&World) -> Vec<Edit> + Send + 'static,
+    ) -> Result<(), EditError> {
         let _alone = self.editing.lock().await;
         let mut replaced = self.replacements();
         let desk = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || desk.try_and_write(&edits).map(|()| edits))
+        let act = move || {
+            let edits = make(&desk.world());
+            desk.try_and_write(&edits).map(|()| edits)
+        };
+        let written = tokio::task::spawn_blocking(act)
             .await
             .unwrap_or_else(|error| Err(EditError::Write { path: PathBuf::new(), error: io::Error::other(error) }))?;
         let files: Vec<_> = written.iter().map(|edit| (edit.path.as_path(), edit.content.as_deref())).collect();
@@ -307,7 +319,7 @@ impl Dispatch {
             let edited = edits.into_iter().map(|(path, content)| (path, content.map(text))).collect();
             let places = provost_host::Places { edited, ..now.settings.places() };
             let (shelf, problems) = Shelf::build(&places, Some(&now.shelf), Limits::default(), None);
-            let new = problems.into_iter().filter(|problem| !now.shelf.refused().contains(problem));
+            let new = problems.into_iter().filter(|problem| !now.shelf.refused().any(|(known, _)| known == problem));
             wrong.extend(new.map(|problem| Finding { older_serves: false, ..Finding::from(problem) }));
             then.shelf = Arc::new(shelf);
             macs = None;

@@ -7,14 +7,17 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use provost_fleet::Resolved;
+use provost_fleet::{Enrolment, Given, Resolved};
 use provost_host::Choice;
 use provost_plugin::{MacAddr, model::Identity};
 use provost_sip::{MacPlace, Message, Subscribe};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::world::{Peer, Plan, World, in_vain};
+use crate::{
+    enrol::place,
+    world::{Peer, Plan, World, in_vain},
+};
 
 /// What was found, in the order in which it was decided.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,6 +33,10 @@ pub struct Explanation {
     /// The device in the inventory.
     pub device: Option<String>,
     pub profile: Option<String>,
+    /// The profile that a phone would get which no file has, and why.
+    pub suggestion: Option<String>,
+    /// The rule that would enrol such a phone, or why none does.
+    pub enrolment: Option<String>,
     /// Layers that had a say, weakest first.
     pub layers: Vec<String>,
     /// The file that answers, with its template.
@@ -229,6 +236,24 @@ impl Explanation {
             self.complain(&offer.choice.plugin, &offer.resolved);
             self.files = offer.files.into_iter().map(|(name, kind)| (name, kind.as_str().to_owned())).collect();
         }
+        if let (Some(mac), None) = (identity.mac, device) {
+            self.suggestion =
+                world.suggestion(mac, peer).map(|suggestion| format!("{}: {}", suggestion.profile, suggestion.why));
+            self.enrolment = match world.enrolment(peer, &Given::default()) {
+                Enrolment::Nobody if world.fleet.rules().len() == 0 => None,
+                Enrolment::Nobody => {
+                    Some("no rule is for it; rules go by the network from which it announces itself".into())
+                }
+                Enrolment::By { rule, account } => {
+                    let number = account.map(|account| format!(" and number {}", account.number())).unwrap_or_default();
+                    let (name, profile, place) = (rule.name(), rule.profile(), place(rule));
+                    Some(format!("the rule \"{name}\" enrols it with profile {profile}{number} ({place})"))
+                }
+                Enrolment::Not { rule, why } => {
+                    Some(format!("the rule \"{}\" is for it, but {why} ({})", rule.name(), place(rule)))
+                }
+            };
+        }
         self.outcome = match world.plan(peer) {
             Ok(Plan::Forward { url }) => {
                 self.url = Some(url);
@@ -317,6 +342,8 @@ impl fmt::Display for Explanation {
             one("because", &self.reason),
             one("device", &self.device),
             one("profile", &self.profile),
+            one("suggested", &self.suggestion),
+            one("enrolment", &self.enrolment),
             one("file", &self.file),
             one("list", &self.list),
             one("firmware", &self.firmware),

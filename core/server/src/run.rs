@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,6 +20,7 @@ use crate::{
     dispatch::Dispatch,
     http::{self, HttpLimits},
     limits::{tcp_owner, udp_owner},
+    network::{Hearing, Network},
     pnp::{
         exchange::{Counters, Exchange, reply_socket},
         interfaces::{self, Changes, Interface},
@@ -57,6 +58,7 @@ pub struct Inside {
     /// None where the registry cannot be kept.
     pub store: Option<Arc<Store>>,
     pub counters: Arc<Counters>,
+    pub network: Arc<Network>,
     pub stop: watch::Receiver<bool>,
 }
 
@@ -83,7 +85,8 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     let mut world = start.world;
     let stop = start.stop;
     raise_descriptors();
-    let listener = if world.settings.http.enabled { listen_http(&world.settings) } else { None };
+    let seen = Arc::new(Network::default());
+    let listener = if world.settings.http.enabled { listen_http(&world.settings, &seen) } else { None };
     if world.settings.http.enabled && listener.is_none() {
         // So that phones are told a URL behind which there is somebody.
         let mut settings = Settings::clone(&world.settings);
@@ -103,6 +106,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     }
 
     let network = interfaces::list().map_err(RunError::Network)?;
+    seen.interfaces(&network);
     let (network_sender, network) = watch::channel(network);
     let mut doors = Vec::new();
     let mut tasks = tokio::task::JoinSet::new();
@@ -110,23 +114,29 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
 
     let ears = if settings.pnp.enabled {
-        open_pnp(&settings, &dispatch, &network, &counters, &stop, &stop_listening, &mut tasks, &mut doors)
+        open_pnp(&settings, &dispatch, &network, &seen, &counters, &stop, &stop_listening, &mut tasks, &mut doors)
     } else {
         None
     };
     if let Some(listener) = listener {
         open_http(listener, &settings, &dispatch, &stop, &mut tasks, &mut doors);
     }
-    let tftp =
-        if settings.tftp.enabled { open_tftp(&settings, &dispatch, &network.borrow(), &mut doors).await } else { None };
+    let tftp = if settings.tftp.enabled {
+        open_tftp(&settings, &dispatch, &network.borrow(), &seen, &mut doors).await
+    } else {
+        None
+    };
     if doors.is_empty() {
         return Err(RunError::NoDoor);
     }
     if let Some(open) = start.beside.filter(|_| settings.admin.enabled) {
         let (settings, desk, stop) = (Arc::clone(&settings), Arc::clone(&dispatch), stop.clone());
-        match open(Inside { settings, desk, store: store.clone(), counters: Arc::clone(&counters), stop }) {
+        let (counters, network) = (Arc::clone(&counters), Arc::clone(&seen));
+        let address = SocketAddr::new(settings.admin.address, settings.admin.port);
+        match open(Inside { settings, desk, store: store.clone(), counters, network, stop }) {
             Ok((name, serving)) => {
                 doors.push(name);
+                seen.socket("people", address, None);
                 tasks.spawn(serving);
             }
             Err(why) => tracing::error!("no door for people: {why}. Phones are served as ever"),
@@ -141,6 +151,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
         shown: start.findings,
     };
     tasks.spawn(reload.run(start.reload, stop.clone()));
+    tasks.spawn(crate::enrol::run(Arc::clone(&dispatch), stop.clone()));
     tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
     let world = dispatch.world();
     let summary =
@@ -154,7 +165,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     drop(world);
     (start.ready)(&summary);
 
-    follow_network(&settings, network_sender, ears, tftp, stop).await;
+    follow_network(&settings, network_sender, &seen, ears, tftp, stop).await;
     stop_listening.store(true, Ordering::Relaxed);
     tracing::info!("stopping");
     // Each door ends its transfers within its own limit; nobody waits longer than this for all of them.
@@ -197,6 +208,7 @@ fn open_pnp(
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
     network: &watch::Receiver<Vec<Interface>>,
+    seen: &Network,
     counters: &Arc<Counters>,
     stop: &watch::Receiver<bool>,
     stop_listening: &Arc<AtomicBool>,
@@ -208,6 +220,7 @@ fn open_pnp(
         Ok(ears) => ears,
         Err(error) => {
             tracing::error!("phones are not heard: {error}");
+            seen.deaf(error.to_string());
             return None;
         }
     };
@@ -221,13 +234,13 @@ fn open_pnp(
             "the kernel grants a smaller receive buffer; when a building powers on at once, first SUBSCRIBEs may be lost (raise net.core.rmem_max, or allow CAP_NET_ADMIN)"
         );
     }
-    tell_joins(ears.follow(&network.borrow(), &pnp.interfaces));
+    tell_joins(ears.follow(&network.borrow(), &pnp.interfaces), seen);
     let dropped = Arc::new(AtomicU64::new(0));
     let opened = reply_socket(pnp.reply_port, pnp.receive_buffer).and_then(|socket| {
         let port = socket.local_addr()?.port();
         let exchange = Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?;
         dispatch.connect(exchange.wishes());
-        Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped))?))
+        Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped), Arc::clone(&seen.heard))?))
     });
     match opened {
         Ok((port, exchange, datagrams)) => {
@@ -239,6 +252,13 @@ fn open_pnp(
                 ears.kind(),
                 if joined.is_empty() { "no interface yet" } else { &joined }
             ));
+            seen.hears(Hearing {
+                kind: ears.kind(),
+                instead_of_raw: ears.instead_of_raw.as_ref().map(ToString::to_string),
+                receive_buffer: ears.receive_buffer,
+                reply_port: port,
+                inode: ears.inode().ok(),
+            });
             tasks.spawn(exchange.run(datagrams, stop.clone()));
             let (counters, mut stop) = (Arc::clone(counters), stop.clone());
             tasks.spawn(async move {
@@ -254,19 +274,24 @@ fn open_pnp(
         Err(error) => {
             let owner =
                 if error.kind() == io::ErrorKind::AddrInUse { udp_owner(pnp.reply_port) } else { String::new() };
-            tracing::error!(
+            let why = format!(
                 "phones cannot be answered: cannot bind UDP port {} for replies: {error}. {owner}",
                 pnp.reply_port
             );
+            tracing::error!("{why}");
+            seen.deaf(why);
             None
         }
     }
 }
 
-fn listen_http(settings: &Settings) -> Option<std::net::TcpListener> {
+fn listen_http(settings: &Settings, seen: &Network) -> Option<std::net::TcpListener> {
     let socket = settings.http_socket();
     let error = match http::listen(socket) {
-        Ok(listener) => return Some(listener),
+        Ok(listener) => {
+            seen.socket("http", socket, None);
+            return Some(listener);
+        }
         Err(error) => error,
     };
     let why = match error.kind() {
@@ -281,6 +306,7 @@ fn listen_http(settings: &Settings) -> Option<std::net::TcpListener> {
     tracing::error!(
         "no files over HTTP: cannot listen on {socket}: {error}. {why}. Until then phones are told tftp:// URLs"
     );
+    seen.socket("http", socket, Some(format!("{error}. {why}")));
     None
 }
 
@@ -310,6 +336,7 @@ async fn open_tftp(
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
     network: &[Interface],
+    seen: &Network,
     doors: &mut Vec<String>,
 ) -> Option<tftp::Door> {
     let limits = TftpLimits {
@@ -320,6 +347,7 @@ async fn open_tftp(
     let mut door = tftp::Door::new(Arc::clone(dispatch), settings.tftp.port, limits);
     let synced = door.sync_addresses(&tftp_addresses(settings, network)).await;
     tell_tftp(settings, &synced);
+    note_tftp(settings, &synced, seen);
     let bound: Vec<String> = door.bound().map(|bound| bound.address.ip().to_string()).collect();
     if !bound.is_empty() {
         doors.push(format!("TFTP port {} on {}", settings.tftp.port, bound.join(" ")));
@@ -358,17 +386,42 @@ fn tell_tftp(settings: &Settings, synced: &tftp::Synced) {
     }
 }
 
-fn tell_joins(done: Vec<(String, Result<&'static str, io::Error>)>) {
+fn note_tftp(settings: &Settings, synced: &tftp::Synced, seen: &Network) {
+    for address in &synced.stopped {
+        seen.closed("tftp", *address);
+    }
+    for bound in &synced.started {
+        // Port 0 is not where it is bound then, so that a refusal of before would stay.
+        seen.closed("tftp", bound.address.ip());
+        seen.socket("tftp", bound.address, None);
+    }
+    let port = settings.tftp.port;
+    for (address, error) in &synced.failed {
+        let why = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!("port {port} needs CAP_NET_BIND_SERVICE"),
+            io::ErrorKind::AddrInUse => format!("port {port} is in use. {}", udp_owner(port)),
+            _ => error.to_string(),
+        };
+        seen.socket("tftp", SocketAddr::new(*address, port), Some(why));
+    }
+}
+
+fn tell_joins(done: Vec<(String, Result<&'static str, io::Error>)>, seen: &Network) {
     for (interface, outcome) in done {
         match outcome {
-            Ok(what) => tracing::info!(interface, "{what} the group"),
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                tracing::error!(
-                    interface,
-                    "cannot join the group: the kernel allows no more memberships (raise net.ipv4.igmp_max_memberships)"
-                );
+            Ok(what) => {
+                tracing::info!(interface, "{what} the group");
+                seen.joined(&interface, (what == "joined").then_some(Ok(())));
             }
-            Err(error) => tracing::error!(interface, %error, "cannot join the group; phones there are not heard"),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                let why = "the kernel allows no more memberships (raise net.ipv4.igmp_max_memberships)";
+                tracing::error!(interface, "cannot join the group: {why}");
+                seen.joined(&interface, Some(Err(why.to_owned())));
+            }
+            Err(error) => {
+                tracing::error!(interface, %error, "cannot join the group; phones there are not heard");
+                seen.joined(&interface, Some(Err(error.to_string())));
+            }
         }
     }
 }
@@ -377,6 +430,7 @@ fn tell_joins(done: Vec<(String, Result<&'static str, io::Error>)>) {
 async fn follow_network(
     settings: &Settings,
     network: watch::Sender<Vec<Interface>>,
+    seen: &Network,
     mut ears: Option<Ears>,
     mut tftp: Option<tftp::Door>,
     mut stop: watch::Receiver<bool>,
@@ -393,11 +447,15 @@ async fn follow_network(
             Ok(now) if now != *network.borrow() => {
                 // Known before it is joined: what is heard there at once is answered at once.
                 network.send_replace(now.clone());
+                seen.interfaces(&now);
                 if let Some(ears) = &mut ears {
-                    tell_joins(ears.follow(&now, &settings.pnp.interfaces));
+                    tell_joins(ears.follow(&now, &settings.pnp.interfaces), seen);
                 }
                 if let Some(tftp) = &mut tftp {
-                    let synced = tftp.sync_addresses(&tftp_addresses(settings, &now)).await;
+                    let addresses = tftp_addresses(settings, &now);
+                    let synced = tftp.sync_addresses(&addresses).await;
+                    seen.only("tftp", &addresses);
+                    note_tftp(settings, &synced, seen);
                     // A failure that stays the same is told once: it is tried again at every change.
                     let fails = !synced.failed.is_empty();
                     if fails && failing {

@@ -205,9 +205,7 @@ impl World {
             return Ok(Plan::Forward { url });
         }
         let mac = identity.mac.ok_or("its message names no MAC, so it cannot be looked up")?;
-        let device = device.ok_or_else(|| {
-            format!("{mac} is not in the inventory; it is pending until a device of that MAC stands in profiles/")
-        })?;
+        let device = device.ok_or_else(|| self.why_pending(mac, peer))?;
         if !device.is_enabled() {
             return Err(format!("{mac} is disabled ({}:{})", device.file(), device.line()));
         }

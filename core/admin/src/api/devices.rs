@@ -34,6 +34,8 @@ use super::{
 };
 use crate::{Admin, problem::Problem};
 
+pub(super) use provost_server::enrol::own_file;
+
 const MOST: usize = 1000;
 /// How long phones are looked at one by one for a list.
 const LOOK: Duration = Duration::from_secs(3);
@@ -59,7 +61,6 @@ pub(crate) struct Filter {
     #[param(inline)]
     sort: Sort,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]
@@ -139,6 +140,8 @@ pub(crate) struct Row {
     progress: Option<Stage>,
     label: Option<String>,
     profile: Option<String>,
+    /// Of a phone that waits: the profile that it gets if nobody names another.
+    suggested_profile: Option<String>,
     vendor: Option<String>,
     model: Option<String>,
     firmware: Option<String>,
@@ -169,6 +172,8 @@ pub(crate) struct Details {
     reason: Option<String>,
     /// Why it is given nothing, or cannot be.
     trouble: Option<String>,
+    /// Why `suggested_profile` is suggested.
+    suggested_because: Option<String>,
     files: Vec<File>,
     /// What its profile asks for that it cannot do.
     in_vain: Vec<String>,
@@ -239,6 +244,16 @@ impl Known<'_> {
         }
     }
 
+    /// The profile that would be its own if it were enrolled.
+    fn suggestion(&self) -> Option<(String, String)> {
+        if self.world.fleet.device(self.mac).is_some() {
+            return None;
+        }
+        let peer = progress::peer(self.mac, self.record.as_ref());
+        let suggestion = self.world.suggestion(self.mac, &peer)?;
+        Some((suggestion.profile.to_owned(), suggestion.why))
+    }
+
     fn row(&self, progress: Option<Stage>) -> Row {
         let (identity, record) = (self.identity(), self.record.as_ref());
         let device = self.world.fleet.device(self.mac);
@@ -249,6 +264,7 @@ impl Known<'_> {
             progress,
             label: device.and_then(|device| device.label()).map(str::to_owned),
             profile: device.and_then(|device| device.profile()).map(str::to_owned),
+            suggested_profile: self.suggestion().map(|(profile, _)| profile),
             vendor: chosen.ok().map(|choice| choice.plugin.spec.vendor.clone()).or(identity.vendor),
             model: identity.model,
             firmware: identity.firmware,
@@ -258,10 +274,6 @@ impl Known<'_> {
             last_seen: record.map(|record| milliseconds(record.last_seen)),
             place: device.map(|device| format!("{}:{}", device.file(), device.line())),
         }
-    }
-
-    fn files(&self) -> Result<Vec<FileState>, String> {
-        progress::files(self.world, self.mac, self.record.as_ref()).map(|(_, files)| files)
     }
 
     fn stage(&self, admin: &Admin) -> Option<Stage> {
@@ -457,7 +469,17 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
             let trouble = world.plan(&peer).err();
             let reason = world.shelf.choose(&peer.identity, None).ok().map(|choice| explain::why(&choice));
             let (files, in_vain) = (Vec::new(), Vec::new());
-            return Ok(Json(Details { row: row(None), reason, trouble, files, in_vain, order, events }));
+            let suggested_because = known.suggestion().map(|(_, why)| why);
+            return Ok(Json(Details {
+                row: row(None),
+                reason,
+                trouble,
+                suggested_because,
+                files,
+                in_vain,
+                order,
+                events,
+            }));
         }
         let (files, reason, in_vain, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
             Ok((offer, files)) => {
@@ -470,7 +492,8 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
         let stage = progress::progress(known.record.as_ref(), &files, SystemTime::now()).into();
         let trouble = trouble.or_else(|| world.troubles.get(&mac).map(|trouble| trouble.why.clone()));
         let files = files.into_iter().map(File::from).collect::<Vec<File>>();
-        Ok(Json(Details { row: row(Some(stage)), reason, trouble, files, in_vain, order, events }))
+        let suggested_because = None;
+        Ok(Json(Details { row: row(Some(stage)), reason, trouble, suggested_because, files, in_vain, order, events }))
     })
     .await?
 }
@@ -494,16 +517,11 @@ fn unknown(mac: MacAddr) -> Problem {
 }
 
 /// The file in which a device stands.
-fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
+pub(crate) fn file_of(world: &World, mac: MacAddr) -> Result<(PathBuf, u32), Problem> {
     let device = world.fleet.device(mac).ok_or_else(|| {
         Problem::not_found(format!("{mac} is not in the inventory; approve it, or write it into profiles/"))
     })?;
     Ok((PathBuf::from(device.file()), device.line()))
-}
-
-/// The file of one device's own that this door writes.
-pub(super) fn own_file(world: &World, mac: MacAddr) -> PathBuf {
-    world.settings.profiles.join("devices").join(format!("{}.yaml", mac.bare()))
 }
 
 pub(crate) fn reading(path: &std::path::Path) -> impl Fn(std::io::Error) -> Problem {
@@ -524,7 +542,7 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<String>, Proble
 
 /// The profile file in which a device stands, as it is written; passwords included
 #[utoipa::path(get, path = "/api/v1/devices/{mac}/source", tag = "devices", params(("mac" = String, Path)), responses(
-    (status = 200, body = String, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
+    (status = 200, body = Value, content_type = "application/yaml", headers(("ETag" = String, description = "The version of the file"))),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -545,7 +563,7 @@ pub(crate) async fn source(State(admin): State<Admin>, Mac(mac): Mac) -> Result<
 /// The change is tried first; what would break any device is refused with the list, and nothing is written.
 #[utoipa::path(put, path = "/api/v1/devices/{mac}/source", tag = "devices",
     params(("mac" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Value, content_type = "application/yaml"),
     responses(
     (status = 204, description = "Written, and in service", headers(("ETag" = String, description = "The version of the file"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -615,6 +633,8 @@ pub(crate) struct Approved {
     mac: String,
     /// The file that was written.
     file: String,
+    /// The profile that it has now, named or fitting.
+    profile: Option<String>,
     /// What came of the file for this phone: the files that it may fetch now.
     files: Vec<String>,
     /// Whether it was told right then where to fetch.
@@ -670,13 +690,15 @@ pub(crate) async fn approve(
         Ok(Ok(Err(why))) => (false, why.to_string()),
         Ok(Err(_)) | Err(_) => (false, "it is being told; its history will say what comes of it".to_owned()),
     };
-    let files = aside(move || {
+    let (profile, files) = aside(move || {
         let world = admin.desk.world();
-        let known = Known { mac, world: &world, record: admin.desk.registry.by_mac(mac) };
-        known.files().unwrap_or_default().into_iter().map(|file| file.name).collect()
+        let peer = progress::peer(mac, admin.desk.registry.by_mac(mac).as_ref());
+        let offer = world.files_of(mac, &peer).ok();
+        let profile = offer.as_ref().and_then(|offer| offer.resolved.profile.clone());
+        (profile, offer.into_iter().flat_map(|offer| offer.files).map(|(name, _)| name).collect())
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(Approved { mac: mac.to_string(), file, files, notified, outcome })))
+    Ok((StatusCode::CREATED, Json(Approved { mac: mac.to_string(), file, profile, files, notified, outcome })))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -75,7 +75,6 @@ pub(crate) struct Which {
     /// Only files whose name has this in it
     q: String,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]

@@ -1,13 +1,21 @@
 //! API v1: the routes, and the OpenAPI document that is made of them.
 
+pub(crate) mod activity;
 pub(crate) mod approvals;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
+pub(crate) mod function_keys;
 mod import;
+pub(crate) mod keys;
+pub(crate) mod network;
+pub(crate) mod phonebooks;
 pub(crate) mod preview;
+pub(crate) mod profiles;
+pub(crate) mod provenance;
 pub(crate) mod rollouts;
 pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod write;
 
 use axum::{
@@ -19,7 +27,10 @@ use axum::{
 };
 use provost_plugin::MacAddr;
 use serde::de::DeserializeOwned;
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Admin, problem::Problem};
@@ -35,15 +46,30 @@ const BODY: usize = 16 << 20;
         (name = "files", description = "Files that people edit: profiles, lists of people, templates."),
         (name = "rollouts", description = "Many phones made to fetch again, and what came of it."),
         (name = "server", description = "The server itself.")
-    )
+    ),
+    modifiers(&Key),
+    security(("key" = []))
 )]
 struct Document;
+
+/// What a request must bring, as the document says it.
+struct Key;
+
+impl utoipa::Modify for Key {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The key in `state/admin.key`")).build();
+        document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
 
 fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(devices::list))
-        .routes(routes!(devices::one, devices::forget))
+        .routes(routes!(devices::one, devices::forget, settings::change))
         .routes(routes!(devices::source, devices::put_source, devices::delete_source))
+        .routes(routes!(settings::settings))
+        .routes(routes!(function_keys::function_keys))
         .routes(routes!(devices::approve))
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
@@ -53,16 +79,27 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(approvals::approve))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
+        .routes(routes!(provenance::provenance))
+        .routes(routes!(activity::list))
+        .routes(routes!(activity::series))
+        .routes(routes!(network::network))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::put, files::delete))
         .routes(routes!(files::earlier))
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
+        .routes(routes!(keys::list, keys::make))
+        .routes(routes!(keys::remove))
+        .routes(routes!(keys::password))
+        .routes(routes!(profiles::list))
+        .routes(routes!(phonebooks::list))
+        .routes(routes!(phonebooks::one))
+        .routes(routes!(phonebooks::add))
+        .routes(routes!(phonebooks::remove))
         .routes(routes!(rollouts::begin, rollouts::list))
         .routes(routes!(rollouts::one))
         .routes(routes!(rollouts::cancel))
         .routes(routes!(rollouts::resume))
-        .routes(routes!(server::profiles))
         .routes(routes!(server::status))
         .routes(routes!(server::health))
         .routes(routes!(server::ready))
@@ -178,7 +215,7 @@ mod tests {
             for (method, operation) in methods.as_object().unwrap() {
                 let responses = operation["responses"].as_object().unwrap();
                 assert!(operation["operationId"].is_string() && !responses.is_empty(), "{method} {path}");
-                if path.starts_with("/api/") {
+                if operation["security"] != serde_json::json!([{}]) {
                     assert!(responses.contains_key("401"), "{method} {path} does not say what a missing key comes to");
                 }
             }

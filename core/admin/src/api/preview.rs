@@ -6,6 +6,7 @@ use axum::{Json, extract::State};
 use provost_plugin::Phone;
 use provost_server::{
     explain, progress,
+    request::ConfigFile,
     world::{self, Located, Peer, World},
 };
 use serde::{Deserialize, Serialize};
@@ -80,27 +81,29 @@ impl Preview {
     }
 }
 
-/// The file in the first mask that its format can carry: some take ASCII alone, and a PIN is of digits.
 fn masked(located: Located, file: String) -> Result<Preview, Problem> {
+    let asked = located.resolved.phone.settings.provisioning.encryption.active == Some(true);
+    let encrypted = asked && located.file().encrypted && located.plugin.spec.encryption.is_some();
+    let (_, rendered, mask) = in_mask(located)?;
+    let mut text = String::from_utf8_lossy(&rendered.body).into_owned();
+    let cut = text.len() > LONGEST;
+    if cut {
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or_default());
+    }
+    Ok(Preview { file, content_type: rendered.content_type.to_string(), mask, text, cut, encrypted })
+}
+
+/// The file in the first mask that its format can carry, with the phone that wears it: some take ASCII alone, and a PIN is of digits.
+pub(crate) fn in_mask(located: Located) -> Result<(Located, ConfigFile, &'static str), Problem> {
     let mut why = String::new();
     for mask in ["•••", "********", "00000000"] {
         let mut located = located.clone();
         let phone = &mut located.resolved.phone;
         *phone = with_mask(phone, mask).map_err(|error| Problem::internal(format!("cannot mask it: {error}")))?;
-        let encryption = &mut phone.settings.provisioning.encryption;
-        let asked = std::mem::take(&mut encryption.active) == Some(true);
+        phone.settings.provisioning.encryption.active = None;
         match world::render(&located, SystemTime::UNIX_EPOCH) {
-            Ok(rendered) => {
-                let encrypted = asked && located.file().encrypted && located.plugin.spec.encryption.is_some();
-                let mut text = String::from_utf8_lossy(&rendered.body).into_owned();
-                let cut = text.len() > LONGEST;
-                if cut {
-                    let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
-                    text.truncate(end.unwrap_or_default());
-                }
-                let content_type = rendered.content_type.to_string();
-                return Ok(Preview { file, content_type, mask, text, cut, encrypted });
-            }
+            Ok(rendered) => return Ok((located, rendered, mask)),
             Err(error) => why = error,
         }
     }

@@ -197,7 +197,6 @@ pub(crate) struct Page {
     #[param(inline)]
     step: Option<StepOf>,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]

@@ -8,25 +8,6 @@ use super::devices::milliseconds;
 use crate::{Admin, metrics, problem::Problem};
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Profiles {
-    /// Names that a device may give as its profile.
-    profiles: Vec<String>,
-    sites: Vec<String>,
-}
-
-/// The profiles and sites in service
-#[utoipa::path(get, path = "/api/v1/profiles", tag = "server", responses(
-    (status = 200, body = Profiles),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn profiles(State(admin): State<Admin>) -> Json<Profiles> {
-    let world = admin.desk.world();
-    let named = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
-    Json(Profiles { profiles: named(&mut world.fleet.profiles()), sites: named(&mut world.fleet.sites()) })
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     version: &'static str,
     devices: usize,
@@ -52,6 +33,10 @@ pub(crate) struct Plugin {
     version: Option<String>,
     /// When its files last changed; milliseconds since 1970.
     modified: u64,
+    /// When it was loaded as it is; milliseconds since 1970.
+    since: u64,
+    /// Another whenever its library, `vendor.yaml` or templates are.
+    fingerprint: String,
     from: String,
 }
 
@@ -61,6 +46,8 @@ pub(crate) struct Refused {
     /// 0 where no line is to blame.
     line: usize,
     why: String,
+    /// When it first was; milliseconds since 1970.
+    since: u64,
     /// The version before it is in service.
     older_serves: bool,
 }
@@ -89,6 +76,8 @@ pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
         library: plugin.is_library(),
         version: plugin.version.clone(),
         modified: milliseconds(plugin.modified),
+        since: milliseconds(plugin.since),
+        fingerprint: plugin.fingerprint(),
         from: plugin.origin.display().to_string(),
     };
     let trouble = |(mac, trouble): (&provost_plugin::MacAddr, &provost_server::world::Trouble)| Trouble {
@@ -96,10 +85,11 @@ pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
         why: trouble.why.clone(),
         held: world.held.contains_key(mac),
     };
-    let refused = |problem: &provost_host::Problem| Refused {
+    let refused = |(problem, since): (&provost_host::Problem, std::time::SystemTime)| Refused {
         file: problem.file.clone(),
         line: problem.line,
         why: problem.message.clone(),
+        since: milliseconds(since),
         older_serves: problem.older_serves,
     };
     Json(Status {
@@ -108,19 +98,19 @@ pub(crate) async fn status(State(admin): State<Admin>) -> Json<Status> {
         pending: admin.desk.registry.counts().pending,
         registry_kept: admin.store.is_some(),
         plugins: world.shelf.plugins().map(plugin).collect(),
-        refused: world.shelf.refused().iter().map(refused).collect(),
+        refused: world.shelf.refused().map(refused).collect(),
         troubles: world.troubles.iter().map(trouble).collect(),
     })
 }
 
 /// Whether the process lives
-#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
 /// Whether phones are served
-#[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn ready() -> &'static str {
     // This door opens last: who can ask is served.
     "ok\n"

@@ -1,7 +1,9 @@
 //! One phone: what it is, what it was seen doing, what it took and would get now, and what can be done with it.
 
+use std::collections::BTreeMap;
+
 use axum::{
-    Extension,
+    Extension, Json as Answer,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
@@ -14,6 +16,7 @@ use serde_json::{Value as Json, json};
 use super::{
     Refusal,
     form::{Checked, Fields},
+    picture,
     session::Session,
     show,
     words::data,
@@ -21,8 +24,9 @@ use super::{
 use crate::{
     Admin,
     api::{
-        Body, Mac, Query, devices,
+        Body, Mac, Query, devices, function_keys,
         preview::{self, Which},
+        provenance, settings,
         write::{Account, Assignment},
     },
     problem::Problem,
@@ -39,6 +43,15 @@ pub(super) struct Asked {
     file: String,
     /// What was just done.
     done: String,
+    /// The key that is shown, and the module that it is on; none of them: it is on the phone itself.
+    key: String,
+    module: String,
+}
+
+impl Asked {
+    pub(super) fn of_key(module: &str, key: &str) -> Asked {
+        Asked { key: key.to_owned(), module: module.to_owned(), ..Asked::default() }
+    }
 }
 
 pub(super) async fn page(
@@ -52,7 +65,7 @@ pub(super) async fn page(
 }
 
 /// The page, with what was wrong with a form that was filled in on it.
-async fn draw(
+pub(super) async fn draw(
     admin: &Admin,
     session: &Session,
     mac: MacAddr,
@@ -73,6 +86,23 @@ async fn draw(
             Err(problem) => unshown = Some(problem.detail),
         }
     }
+    let text = shown.as_ref().and_then(|shown| shown.get_attr("text").ok()).map(|text| text.to_string());
+    let (traced, complete) = match (file, text) {
+        (Some(file), Some(text)) if is_known => traced(admin, mac, file, &text).await,
+        _ => (None, true),
+    };
+    // A phone of which nothing can be said has no keys to show.
+    let keys = match is_known {
+        true => function_keys::function_keys(State(admin.clone()), Mac(mac)).await.ok().map(|keys| data(&keys.0)),
+        false => None,
+    };
+    let module = asked.module.parse::<usize>().unwrap_or_default();
+    let chosen = keys.as_ref().and_then(|keys| chosen(keys, module, asked.key.parse().ok()?));
+    let version = match &chosen {
+        Some(_) => settings::settings(State(admin.clone()), Mac(mac)).await.ok().map(|([(_, tag)], _)| tag),
+        None => None,
+    };
+    let version = version.map(|tag| tag.trim_matches('"').to_owned());
     let explanation = match is_known {
         true => preview::explanation(State(admin.clone()), Mac(mac)).await?.0,
         false => Json::Null,
@@ -84,7 +114,7 @@ async fn draw(
         "device.html",
         context! {
             csrf => session.csrf.as_str(), here => "device", is_known, names => data(&names), shown, unshown, profiles => data(&profiles), file,
-            boots => boots(&device["events"]),
+            boots => boots(&device["events"]), traced, complete, keys, chosen, module, version,
             device => data(&device),
             values => data(&explanation["values"]),
             layers => data(&explanation["layers"]),
@@ -93,8 +123,12 @@ async fn draw(
             done => asked.done.as_str(),
             wrong => wrong.map(|(problem, _)| data(problem)),
             kept => context! {
-                profile => kept("profile"), label => kept("label"), number => kept("number"),
+                // Preselected, as long as nobody chose otherwise.
+                profile => wrong.map_or(device["suggested_profile"].as_str().unwrap_or_default().to_owned(), |_| kept("profile")),
+                label => kept("label"), number => kept("number"),
                 display_name => kept("display_name"), to => kept("to"),
+                is_key => wrong.is_some_and(|(_, fields)| fields.all("key").next().is_some()),
+                kind => kept("kind"), value => kept("value"), line => kept("line"),
             },
         },
     );
@@ -102,6 +136,33 @@ async fn draw(
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
     });
     Ok((status, page).into_response())
+}
+
+/// The lines of a file, each with the settings that it carries; and whether there was time for all of them.
+async fn traced(admin: &Admin, mac: MacAddr, file: &str, text: &str) -> (Option<Vec<Value>>, bool) {
+    let which = Query(Which { file: file.to_owned() });
+    let Ok(Answer(traced)) = provenance::provenance(State(admin.clone()), Mac(mac), which).await else {
+        return (None, true);
+    };
+    let mut of_line: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for carried in traced.lines {
+        of_line.entry(carried.line).or_default().push(format!("{} from {}", carried.field, carried.origin));
+    }
+    let line = |(index, text): (usize, &str)| {
+        // What many settings go into is told by its first ones.
+        let from = of_line.get(&(index + 1)).map(|from| from.iter().take(6).cloned().collect::<Vec<_>>().join("; "));
+        context! { text, from }
+    };
+    (Some(text.lines().enumerate().map(line).collect()), traced.complete)
+}
+
+/// The key of a position, of the phone itself or of a module counted from 1.
+fn chosen(keys: &Value, module: usize, position: i64) -> Option<Value> {
+    let all = match module {
+        0 => keys.get_attr("keys").ok()?,
+        module => keys.get_attr("modules").ok()?.get_item(&Value::from(module - 1)).ok()?,
+    };
+    all.try_iter().ok()?.find(|key| key.get_attr("position").is_ok_and(|is| is == Value::from(position)))
 }
 
 /// The longest file that is this phone's alone: others are there to name it.
@@ -119,7 +180,8 @@ fn boots(events: &Json) -> Vec<Value> {
         let gap = last.map(|last| at.saturating_sub(last));
         if gap.is_none_or(|gap| gap > PAUSE) {
             if !steps.is_empty() {
-                boots.push(context! { at => began, steps => std::mem::take(&mut steps) });
+                let steps = std::mem::take(&mut steps);
+                boots.push(context! { at => began, picture => picture::boot(&steps), steps });
             }
             began = at;
         }
@@ -128,7 +190,7 @@ fn boots(events: &Json) -> Vec<Value> {
         last = Some(at);
     }
     if !steps.is_empty() {
-        boots.push(context! { at => began, steps });
+        boots.push(context! { at => began, picture => picture::boot(&steps), steps });
     }
     boots.reverse();
     boots
@@ -162,6 +224,10 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             ("NOTIFY".to_owned(), format!("It answered that with {code}"), String::new(), class)
         }
         "order_failed" => ("NOTIFY".to_owned(), "It could not be told".to_owned(), text("reason"), "bad"),
+        "enrolled" => {
+            ("RULE".to_owned(), "It was enrolled".to_owned(), format!("by the rule {}", text("rule")), "good")
+        }
+        "not_enrolled" => ("RULE".to_owned(), "It could not be enrolled".to_owned(), text("reason"), "bad"),
         "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
         "fetched" => {
             let outcome = text("outcome");

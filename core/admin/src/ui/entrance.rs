@@ -10,7 +10,7 @@ use minijinja::context;
 use serde::Deserialize;
 
 use super::{
-    Refusal, Visitor,
+    People, Refusal, Visitor,
     form::{Checked, Fields},
     password::{FILE, LONGEST, SHORTEST},
     session::{Session, Sessions},
@@ -62,6 +62,59 @@ pub(super) async fn login(
     door.people.tries.forget(visitor.0);
     tracing::info!(peer = %visitor.0, "logged in");
     entered(&door, here_only(fields.get("next")))
+}
+
+/// Why the password is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotChanged {
+    #[error("nobody has set a password yet; the first visit of the pages does")]
+    Unset,
+    #[error("too many tries; wait {0} s before the next")]
+    TooMany(u64),
+    #[error("this is not the password")]
+    Wrong,
+    #[error("a password has {SHORTEST} characters or more, and no more than {LONGEST} bytes")]
+    Form,
+    #[error("{FILE} in the state directory cannot be read or written: {0}")]
+    Unkept(String),
+}
+
+impl People {
+    /// Puts another password in the place of the old one, which ends every session but that of who does it.
+    pub(crate) async fn change_password(
+        &self,
+        visitor: Visitor,
+        session: Option<&Session>,
+        old: &str,
+        new: &str,
+    ) -> Result<(), NotChanged> {
+        if !self.password.is_set() {
+            return Err(NotChanged::Unset);
+        }
+        if new.chars().count() < SHORTEST || new.len() > LONGEST {
+            return Err(NotChanged::Form);
+        }
+        self.tries.count(visitor.0).map_err(|wait| NotChanged::TooMany(wait.as_secs() + 1))?;
+        let unkept = |error: std::io::Error| NotChanged::Unkept(error.to_string());
+        let _turn = self.guesses.acquire().await;
+        let (password, old, new) = (self.password.clone(), old.to_owned(), new.to_owned());
+        let changed = tokio::task::spawn_blocking(move || match old.len() <= LONGEST && password.is(&old)? {
+            true => password.change(&new).map(|()| true),
+            false => Ok(false),
+        });
+        match changed.await.map_err(|error| NotChanged::Unkept(error.to_string()))?.map_err(unkept)? {
+            true => {
+                self.tries.forget(visitor.0);
+                self.sessions.close_others(session);
+                tracing::info!(peer = %visitor.0, "the password of the pages was changed; other sessions are over");
+                Ok(())
+            }
+            false => {
+                tracing::warn!(peer = %visitor.0, "somebody tried to change the password without knowing it");
+                Err(NotChanged::Wrong)
+            }
+        }
+    }
 }
 
 async fn is_password(door: &Door, given: String) -> Result<bool, Refusal> {
@@ -119,7 +172,7 @@ pub(super) async fn setup(
         let seconds = wait.as_secs() + 1;
         return again(StatusCode::TOO_MANY_REQUESTS, format!("too many tries; wait {seconds} s before the next"));
     }
-    if !door.admin.keys.is_admin(fields.get("key")) {
+    if !door.admin.keys.is_own(fields.get("key")) {
         tracing::warn!(peer = %visitor.0, "somebody without the key tried to set the password");
         return again(StatusCode::FORBIDDEN, "this is not the key that the server wrote at its last start".to_owned());
     }

@@ -3,17 +3,26 @@
 //! Nothing is decided here: a page asks the handlers of the [API](crate::api) and words their answers, so what a page can do a program
 //! can. Each page is a module of its name, and its template stands in `assets/`.
 
+mod activity;
 mod assets;
 mod device;
 mod edit;
 mod entrance;
 mod events;
+mod fields;
 mod fleet;
 mod form;
+mod key;
+mod keys;
+mod network;
 mod password;
+mod phonebooks;
+mod picture;
 mod plugins;
+mod profiles;
 mod rollouts;
 pub(crate) mod session;
+mod source;
 mod templates;
 mod words;
 
@@ -30,12 +39,12 @@ use axum::{
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::password::hex;
+pub(crate) use self::{entrance::NotChanged, password::hex};
 use self::{
     password::Password,
     session::{Sessions, Tries},
 };
-use crate::{problem::Problem, serve::Door};
+use crate::{auth, problem::Problem, serve::Door};
 
 /// A profile file of a thousand devices, as a form sends it.
 const BODY: usize = 4 << 20;
@@ -83,9 +92,25 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/resync", post(device::resync))
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
+        .route("/devices/{mac}/key", post(key::save))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/devices/{mac}/source", get(source::page).post(source::save))
+        .route("/activity", get(activity::page))
+        .route("/activity/rows", get(activity::rows))
+        .route("/network", get(network::page))
+        .route("/network/rows", get(network::rows))
+        .route("/profiles", get(profiles::page))
+        .route("/profiles/{name}", get(profiles::one))
+        .route("/phonebooks", get(phonebooks::page))
+        .route("/phonebooks/{name}", get(phonebooks::one))
+        .route("/phonebooks/{name}/add", post(phonebooks::add))
+        .route("/phonebooks/{name}/remove", post(phonebooks::remove))
         .route("/plugins", get(plugins::page))
+        .route("/keys", get(keys::page).post(keys::make))
+        .route("/keys/remove", post(keys::remove))
+        .route("/keys/password", post(keys::password))
         .route("/templates", get(templates::list))
+        .route("/files", get(templates::named))
         .route("/files/{*name}", get(templates::page).post(templates::act))
         .route("/rollouts", get(rollouts::list).post(rollouts::begin))
         .route("/rollouts/{id}", get(rollouts::page))
@@ -112,7 +137,9 @@ async fn guard(State(door): State<Door>, request: Request, next: Next) -> Respon
              form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Other sites learn nothing. With "no-referrer" browsers would not say of our own forms either where they come from
+        // (`Origin: null`), and be taken for another site.
+        (header::REFERRER_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -132,11 +159,12 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     if path == "/login" || path == "/setup" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let by_itself = path == "/rows" || path == "/events" || path.starts_with("/rollouts/") && path.ends_with("/state");
+    let by_itself =
+        path.ends_with("/rows") || path == "/events" || path.starts_with("/rollouts/") && path.ends_with("/state");
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
-            next.run(request).await
+            auth::noted("a session of the pages", request, next).await
         }
         None if by_itself || !is_reading => {
             Refusal(Problem::new(StatusCode::UNAUTHORIZED, "nobody is logged in here any more; log in at /login"))
@@ -189,7 +217,17 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("rows.html", include_str!("../../assets/rows.html")),
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
+        ("source.html", include_str!("../../assets/source.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("keys.html", include_str!("../../assets/keys.html")),
+        ("activity.html", include_str!("../../assets/activity.html")),
+        ("happenings.html", include_str!("../../assets/happenings.html")),
+        ("profile.html", include_str!("../../assets/profile.html")),
+        ("profiles.html", include_str!("../../assets/profiles.html")),
+        ("phonebooks.html", include_str!("../../assets/phonebooks.html")),
+        ("phonebook.html", include_str!("../../assets/phonebook.html")),
+        ("network.html", include_str!("../../assets/network.html")),
+        ("interfaces.html", include_str!("../../assets/interfaces.html")),
         ("templates.html", include_str!("../../assets/templates.html")),
         ("file.html", include_str!("../../assets/file.html")),
         ("rollouts.html", include_str!("../../assets/rollouts.html")),

@@ -34,6 +34,16 @@ impl Password {
 
     /// Keeps the first password; an error of the kind `AlreadyExists` where there is one. Slow, as it is meant to be.
     pub(crate) fn set(&self, password: &str) -> io::Result<()> {
+        // A link and no rename: of two who set it at once the second must be told.
+        self.keep(password, |from, to| fs::hard_link(from, to))
+    }
+
+    /// Puts another password in the place of the one that there is.
+    pub(crate) fn change(&self, password: &str) -> io::Result<()> {
+        self.keep(password, |from, to| fs::rename(from, to))
+    }
+
+    fn keep(&self, password: &str, place: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let salt = SaltString::encode_b64(&random).map_err(io::Error::other)?;
@@ -47,8 +57,7 @@ impl Password {
             .mode(0o600)
             .open(&temporary)
             .and_then(|mut file| writeln!(file, "{digest}").and_then(|()| file.sync_all()))
-            // A link and no rename: of two who set it at once the second must be told.
-            .and_then(|()| fs::hard_link(&temporary, &self.path));
+            .and_then(|()| place(&temporary, &self.path));
         let _ = fs::remove_file(&temporary);
         written?;
         fs::File::open(directory)?.sync_all()
@@ -83,6 +92,8 @@ mod tests {
         assert!(!password.is("correct horsf").unwrap() && !password.is("").unwrap());
         let kept = fs::read_to_string(&password.path).unwrap();
         assert!(kept.starts_with("$argon2id$") && !kept.contains("horse"), "{kept}");
+        password.change("another horse").unwrap();
+        assert!(password.is("another horse").unwrap() && !password.is("correct horse").unwrap());
         assert_eq!(fs::metadata(&password.path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing half-done stays");
         fs::write(&password.path, "nonsense").unwrap();

@@ -76,6 +76,11 @@ impl Sessions {
         lock(&self.0).remove(&session.id);
     }
 
+    /// Ends every session but this one.
+    pub(crate) fn close_others(&self, session: Option<&Session>) {
+        lock(&self.0).retain(|id, _| session.is_some_and(|session| session.id == *id));
+    }
+
     /// The value of `Set-Cookie` that takes the cookie back.
     pub(crate) fn gone() -> String {
         format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0")
@@ -156,6 +161,9 @@ mod tests {
         let session = sessions.find(&with(&format!("other=1; {cookie}")), true).unwrap();
         assert!(session.issued(&session.csrf) && !session.issued("") && !cookie.contains(&session.csrf));
         assert!(sessions.find(&with("provost_session=guess"), true).is_none());
+        let other = sessions.open().unwrap();
+        sessions.close_others(Some(&session));
+        assert!(sessions.is_open(&session) && sessions.find(&with(other.split(';').next().unwrap()), true).is_none());
         sessions.close(&session);
         assert!(sessions.find(&with(cookie), true).is_none() && !sessions.is_open(&session));
     }

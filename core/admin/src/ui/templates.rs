@@ -17,10 +17,10 @@ use serde::Deserialize;
 
 use super::{
     Refusal,
-    edit::place,
     form::{Checked, Fields},
     session::Session,
     show,
+    source::place,
     words::{data, in_url},
 };
 use crate::{
@@ -67,6 +67,20 @@ pub(super) struct Shown {
     done: String,
     /// A version that is kept, to be looked at before it is saved again.
     version: String,
+    /// The line to begin at.
+    line: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Named {
+    name: String,
+}
+
+/// The file whose name somebody typed, which need not be there yet.
+pub(super) async fn named(State(door): State<Door>, Query(Named { name }): Query<Named>) -> Result<Response, Refusal> {
+    let file = file_named(&door.admin.desk.world(), &name)?;
+    Ok(Redirect::to(&format!("/files/{}", in_path(file.name()))).into_response())
 }
 
 /// One file.
@@ -89,7 +103,8 @@ pub(super) async fn page(
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why).into());
     }
     let changed = text != now.text;
-    let asked = Draft { name, text, version: now.version.unwrap_or_default(), phone: shown.phone };
+    let line = shown.line.parse().unwrap_or(0);
+    let asked = Draft { name, text, version: now.version.unwrap_or_default(), phone: shown.phone, line };
     let outlook = if changed { Some(weigh(&door.admin, &asked).await) } else { None };
     draw(&door.admin, &session, &asked, outlook, None, &shown.done).await
 }
@@ -100,6 +115,8 @@ struct Draft {
     text: String,
     version: String,
     phone: String,
+    /// Where to begin; 0 at the top.
+    line: usize,
 }
 
 /// What it would come to, or what is wrong with it.
@@ -121,8 +138,8 @@ pub(super) async fn act(
 ) -> Result<Response, Refusal> {
     // Browsers send CR LF for each end of a line, whatever the file has.
     let text = fields.get("text").replace("\r\n", "\n");
-    let draft =
-        Draft { name, text, version: fields.get("version").to_owned(), phone: fields.get("phone").trim().to_owned() };
+    let (version, phone) = (fields.get("version").to_owned(), fields.get("phone").trim().to_owned());
+    let draft = Draft { name, text, version, phone, line: 0 };
     let admin = &door.admin;
     let done = match fields.get("do") {
         "save" => save(admin, &draft, Some(draft.text.clone())).await.map(|()| "saved"),
@@ -150,7 +167,14 @@ pub(super) async fn act(
 
 fn now(admin: &Admin, name: &str) -> Result<files::Content, Problem> {
     let world = admin.desk.world();
-    content(&world, &file_named(&world, name)?)
+    let file = file_named(&world, name)?;
+    match content(&world, &file) {
+        // One that is to be.
+        Err(problem) if problem.status == 404 && file.kind != EditedKind::Template => {
+            Ok(files::Content { text: String::new(), version: None, shipped: None })
+        }
+        found => found,
+    }
 }
 
 /// None: it is deleted.
@@ -307,7 +331,7 @@ async fn draw(
         "file.html",
         context! {
             csrf => session.csrf.as_str(),
-            here => if file.kind == EditedKind::Template { "templates" } else { "" },
+            here => draft.name.split('/').next(), line => draft.line,
             name => draft.name.as_str(), path => in_path(&draft.name), place => own,
             text => draft.text.as_str(), version => draft.version.as_str(), phone => draft.phone.as_str(),
             is_template => file.kind == EditedKind::Template,
@@ -326,6 +350,6 @@ async fn draw(
 }
 
 /// A name in the path of a page.
-fn in_path(name: &str) -> String {
+pub(super) fn in_path(name: &str) -> String {
     name.split('/').map(in_url).collect::<Vec<_>>().join("/")
 }

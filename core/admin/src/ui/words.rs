@@ -82,6 +82,8 @@ fn standing(word: &str) -> Value {
         "never_fetched" => ("○", "calm"),
         "never_seen" => ("◇", "calm"),
         "gone" => ("✕", "calm"),
+        "error" => ("■", "bad"),
+        "warn" => ("▲", "warn"),
         "disabled" => ("–", "calm"),
         "ignored" => ("⊘", "calm"),
         _ => ("·", "calm"),

@@ -1,7 +1,7 @@
 //! The network as it is right now, and a call whenever it changes.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr},
     os::fd::AsRawFd,
     thread,
@@ -29,6 +29,12 @@ pub struct Address {
     pub mask: Ipv4Addr,
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, u32::from(self.mask).count_ones())
+    }
+}
+
 impl Address {
     fn reaches(self, peer: Ipv4Addr) -> bool {
         u32::from(self.address) & u32::from(self.mask) == u32::from(peer) & u32::from(self.mask)
@@ -50,9 +56,22 @@ impl Interface {
 
     /// Whether the group is to be joined here: named in the settings, or, if none is named, up and able.
     pub fn is_chosen(&self, named: &[String]) -> bool {
-        self.up
-            && !self.addresses.is_empty()
-            && if named.is_empty() { self.multicast } else { named.contains(&self.name) }
+        self.unfit(named).is_none()
+    }
+
+    /// Why the group is not to be joined here.
+    pub fn unfit(&self, named: &[String]) -> Option<&'static str> {
+        if !named.is_empty() && !named.contains(&self.name) {
+            Some("pnp.interfaces does not name it")
+        } else if !self.up {
+            Some("it is down")
+        } else if self.addresses.is_empty() {
+            Some("it has no IPv4 address")
+        } else if named.is_empty() && !self.multicast {
+            Some("it cannot do multicast")
+        } else {
+            None
+        }
     }
 }
 

@@ -5,9 +5,13 @@
 //! buffer is what a building that powers on at once overruns.
 
 use std::{
+    fs::File,
     io::{self, IoSliceMut},
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,7 +28,11 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use super::interfaces::Interface;
-use crate::{settings::Listen, socket::set_receive_buffer};
+use crate::{
+    network::{Heard, Notes},
+    settings::Listen,
+    socket::set_receive_buffer,
+};
 
 /// A datagram, and how it came.
 #[derive(Debug)]
@@ -132,21 +140,36 @@ impl Ears {
         self.joined.iter().map(|(_, name)| name.as_str())
     }
 
+    /// The number by which the kernel knows the socket.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        // Of a descriptor, whatever it is of, only a file tells.
+        Ok(File::from(OwnedFd::from(self.socket.try_clone()?)).metadata()?.ino())
+    }
+
     /// Starts the thread that empties the socket. It ends when the flag is set or nobody listens any more.
-    pub fn listen(&self, stop: Arc<AtomicBool>, dropped: Arc<AtomicU64>) -> io::Result<mpsc::Receiver<Datagram>> {
+    pub(crate) fn listen(
+        &self,
+        stop: Arc<AtomicBool>,
+        dropped: Arc<AtomicU64>,
+        heard_where: Arc<Heard>,
+    ) -> io::Result<mpsc::Receiver<Datagram>> {
         let (heard, datagrams) = mpsc::channel(WAITING);
+        let mut notes = Notes::new(heard_where);
         let (socket, raw, port) = (OwnedFd::from(self.socket.try_clone()?), self.raw, self.group.port());
         thread::Builder::new().name("pnp-listener".into()).spawn(move || {
             let mut buffer = vec![0; LONGEST];
             while !stop.load(Ordering::Relaxed) {
                 match hear(&socket, &mut buffer, raw, port) {
-                    Ok(Some(datagram)) => match heard.try_send(datagram) {
-                        Ok(()) => {}
-                        Err(mpsc::error::TrySendError::Full(_)) => {
-                            dropped.fetch_add(1, Ordering::Relaxed);
+                    Ok(Some(datagram)) => {
+                        notes.heard(datagram.interface, datagram.from);
+                        match heard.try_send(datagram) {
+                            Ok(()) => {}
+                            Err(mpsc::error::TrySendError::Full(_)) => {
+                                dropped.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(mpsc::error::TrySendError::Closed(_)) => break,
                         }
-                        Err(mpsc::error::TrySendError::Closed(_)) => break,
-                    },
+                    }
                     Ok(None) => {}
                     Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
                     Err(error) => {
