@@ -71,8 +71,7 @@ pub enum Unread {
 /// Reads files of the vendors on a shelf. What it finds out about a model it keeps.
 pub struct Reader<'a> {
     shelf: &'a Shelf,
-    /// The names that a file of a form can have, and their ends.
-    outlines: HashMap<Form, Option<Rc<(BTreeSet<String>, flat::Ends)>>>,
+    outlines: HashMap<Form, Option<Rc<Outline>>>,
     learned: HashMap<Form, Option<Rc<Learned>>>,
 }
 
@@ -88,6 +87,10 @@ const MODELS: usize = 4;
 
 /// A file of a vendor for a model.
 type Form = (String, usize, String);
+/// The names that a file can have, and their ends.
+type Outline = (BTreeSet<String>, flat::Ends);
+/// What a form of a key lacks or leaves over, and how many of its words are there: the less the better, then the more.
+type Rank = (usize, std::cmp::Reverse<usize>);
 
 /// A phone of a vendor that lists no models.
 static UNLISTED: LazyLock<Model> = LazyLock::new(Model::default);
@@ -521,7 +524,7 @@ impl<'a> Known<'a> {
 
     /// The form in which a key is written, and what it says.
     fn best<'f>(&self, forms: &'f [KeyForm], there: &[&str]) -> Option<(&'f KeyForm, pattern::Said)> {
-        let mut best: Option<((usize, std::cmp::Reverse<usize>), &KeyForm, pattern::Said)> = None;
+        let mut best: Option<(Rank, &KeyForm, pattern::Said)> = None;
         'forms: for form in forms {
             let mut all = pattern::Said::default();
             let (mut missing, mut words, mut fitting) = (0, 0, 0);
@@ -598,7 +601,7 @@ impl<'a> Known<'a> {
                     (0, _) => step.trim_start_matches('@').to_owned(),
                     (1, Some((_, own))) => own.to_owned(),
                     (2, Some((element, own))) => format!("{element}[{own}]"),
-                    (3, _) => name.replace('/', ".").replace('[', ".").replace(']', ""),
+                    (3, _) => name.replace(['/', '['], ".").replace(']', ""),
                     _ => step.to_owned(),
                 }
             };

@@ -5,7 +5,7 @@
 //! app/devices/device_download.php and app_config.php of fusionpbx/fusionpbx. Keys are typed in the vendor's own words, which the vendor's
 //! plugin knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use provost_plugin::{MacAddr, Scalar, Spec};
 use serde_json::{Value, json};
@@ -308,14 +308,13 @@ fn keys(row: &mut Row, phone: &mut Phone, spec: Option<&Spec>, drafts: &mut Draf
             }
             None => &mut phone.keys,
         };
-        if row_of_keys.contains_key(&position) {
-            let message = format!(
-                "key {position} of \"{}\" is not carried over: there is a key {position} already",
-                shortened(&category)
-            );
-            drafts.warn(row.at("device_key_id"), message);
-        } else {
-            row_of_keys.insert(position, key);
+        match row_of_keys.entry(position) {
+            Entry::Vacant(free) => drop(free.insert(key)),
+            Entry::Occupied(_) => {
+                let category = shortened(&category);
+                let message = format!("key {position} of \"{category}\" is not carried over: there is one already");
+                drafts.warn(row.at("device_key_id"), message);
+            }
         }
     }
 }

@@ -297,12 +297,16 @@ pub(crate) struct As {
 ))]
 pub(crate) async fn export(State(admin): State<Admin>, Query(how): Query<As>) -> Result<impl IntoResponse, Problem> {
     let form = how.form.unwrap_or(Form::Csv);
-    let (kind, written): (_, fn(&provost_server::world::World) -> Result<Vec<u8>, Problem>) = match form {
-        Form::Csv => ("text/csv; charset=utf-8", csv::written),
-        Form::Yaml => ("application/yaml", yaml::written),
+    let kind = match form {
+        Form::Csv => "text/csv; charset=utf-8",
+        Form::Yaml => "application/yaml",
         _ => return Err(Problem::field("form", "phones are exported as csv or as yaml")),
     };
-    let text = aside(move || written(&admin.desk.world())).await??;
+    let text = aside(move || {
+        let world = admin.desk.world();
+        if form == Form::Csv { csv::written(&world) } else { Ok(yaml::written(&world)) }
+    })
+    .await??;
     Ok(([(header::CONTENT_TYPE, kind)], text))
 }
 

@@ -233,7 +233,7 @@ impl Config<'_> {
         all
     }
 
-    fn lines<'k>(&mut self, known: &mut BTreeSet<&'k str>) -> Vec<Value> {
+    fn lines(&mut self, known: &mut BTreeSet<&str>) -> Vec<Value> {
         const DTMF: [(&str, &str); 3] =
             [("RTP-in-band", "inband"), ("RTP-out-of-band", "rfc4733"), ("SIP-INFO", "info")];
         const SRTP: [(&str, &str); 3] = [("disabled", "off"), ("preferred", "optional"), ("required", "required")];

@@ -7,7 +7,6 @@ use provost_server::world::World;
 use serde_json::Value;
 
 use super::{Drafts, Wanted};
-use crate::problem::Problem;
 
 /// The order in which a person looks for things; whatever is not here follows by name.
 const ORDER: [&str; 24] = [
@@ -58,7 +57,7 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
 }
 
 /// All phones of the inventory, as [`read`] takes them.
-pub(super) fn written(world: &World) -> Result<Vec<u8>, Problem> {
+pub(super) fn written(world: &World) -> Vec<u8> {
     let mut text = String::from("devices:");
     for (mac, device) in world.fleet.devices() {
         entry(&mut text, mac, &device.section());
@@ -67,7 +66,7 @@ pub(super) fn written(world: &World) -> Result<Vec<u8>, Problem> {
         text.push_str(" {}");
     }
     text.push('\n');
-    Ok(text.into_bytes())
+    text.into_bytes()
 }
 
 /// The file of one device.
