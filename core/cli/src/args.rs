@@ -135,7 +135,7 @@ pub(crate) enum Command {
     },
     /// What a change to a file would come to for the phones, asked of a running server; nothing is written
     Diff {
-        /// The file as the server names it: profiles/office.yaml, templates/snom/desk.xml.j2
+        /// The file as the server names it: profiles/office.yaml, templates/acme/desk.xml.j2
         file: String,
         /// The file as it would be; `-` is what comes in
         new: PathBuf,

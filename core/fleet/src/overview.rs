@@ -11,7 +11,7 @@ pub struct ProfileView<'a> {
     /// The profile that it stands on.
     pub extends: Option<&'a str>,
     pub site: Option<&'a str>,
-    /// What it asks of the phones that it chooses by itself: `vendor snom, model D7*`.
+    /// What it asks of the phones that it chooses by itself: `vendor acme, model D7*`.
     pub selector: Option<String>,
     /// What it sets itself, as paths of two parts at most.
     pub sets: Vec<String>,

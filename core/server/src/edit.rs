@@ -46,7 +46,7 @@ pub enum EditedKind {
     Template,
 }
 
-/// A file that people edit, by its name: `profiles/office.yaml`, `phonebooks/staff.csv`, `templates/snom/desk.xml.j2`.
+/// A file that people edit, by its name: `profiles/office.yaml`, `phonebooks/staff.csv`, `templates/acme/desk.xml.j2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EditedFile {
     pub kind: EditedKind,

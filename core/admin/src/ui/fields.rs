@@ -302,6 +302,7 @@ mod tests {
             "access.admin.password",
             "access.lock_pin",
             "access.user.password",
+            "dect.access_code",
             "phonebook.ldap.password",
             "provisioning.encryption.key",
             "provisioning.password",
