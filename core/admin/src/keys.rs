@@ -61,6 +61,7 @@ pub struct KeysError {
 /// A key that somebody made, without the key.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiKey)]
 pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) scope: Scope,

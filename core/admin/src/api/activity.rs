@@ -22,8 +22,10 @@ const MOST: usize = 1000;
 pub(crate) struct Filter {
     /// Only events after the one of this number: `next` of an earlier answer. Numbers begin anew with each start of the server; one
     /// that was not given yet counts as 0
+    #[param(format = "uint64")]
     since: Option<u64>,
     /// Only events before the one of this number
+    #[param(format = "uint64")]
     before: Option<u64>,
     /// Only events of this phone
     device: Option<String>,

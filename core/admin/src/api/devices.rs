@@ -703,6 +703,7 @@ pub(crate) async fn approve(
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ResyncOrder)]
 pub(crate) struct Order {
     /// Restart it, and not only fetch again.
     #[serde(default)]

@@ -49,6 +49,7 @@ pub(crate) fn file_named(world: &World, name: &str) -> Result<EditedFile, Proble
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = KindOfFile)]
 pub(crate) enum Kind {
     Profile,
     Phonebook,

@@ -21,6 +21,7 @@ const MODULES: usize = 16;
 
 /// A key that can be pressed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FunctionKey)]
 pub(crate) struct Key {
     /// Counted from 1.
     position: u16,

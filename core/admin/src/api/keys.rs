@@ -41,6 +41,7 @@ pub(crate) struct NewKey {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MadeKey)]
 pub(crate) struct Shown {
     pub(crate) name: String,
     /// The key itself: it is not kept, and never shown again.

@@ -91,6 +91,7 @@ pub(crate) struct Number {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = KindOfNumber)]
 pub(crate) enum Kind {
     #[default]
     Work,
@@ -181,7 +182,6 @@ pub(crate) struct Filter {
     /// Part of a name, number, group or mail address
     pub(crate) q: String,
     /// The first so many are left out
-    #[param(maximum = 1_000_000)]
     pub(crate) offset: usize,
     /// At most so many are returned
     #[param(minimum = 1, maximum = 1000)]

@@ -38,6 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 /// Which phones, and how fast. What is left out is as in `rollouts:` of the settings.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = RolloutOrder)]
 pub(crate) struct Order {
     /// What it is for, in words.
     pub(crate) why: String,
