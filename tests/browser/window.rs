@@ -4,7 +4,6 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
     process::{Child, ChildStdin, Stdio},
     sync::mpsc,
     thread,
@@ -52,7 +51,6 @@ pub(crate) struct Window {
     driver: Child,
     commands: Option<ChildStdin>,
     answers: mpsc::Receiver<String>,
-    pictures: PathBuf,
 }
 
 impl Window {
@@ -69,7 +67,6 @@ impl Window {
         let target = own.ancestors().nth(3).expect("it lies in the target directory");
         let pictures = target.join("browser").join(name);
         let _ = fs::remove_dir_all(&pictures);
-        println!("pictures: {}", pictures.display());
 
         let mut driver = host.command(tools::require("node"));
         driver.arg(folder.join("driver.mjs")).arg(tools::require("chromium"));
@@ -83,7 +80,7 @@ impl Window {
         let said = BufReader::new(driver.stdout.take().expect("it is piped"));
         thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let commands = driver.stdin.take();
-        let mut window = Window { driver, commands, answers, pictures };
+        let mut window = Window { driver, commands, answers };
         window.visitor(true);
         window
     }
@@ -236,9 +233,6 @@ impl Drop for Window {
     fn drop(&mut self) {
         // At the end of its commands the driver closes the browser.
         drop(self.commands.take());
-        if thread::panicking() {
-            println!("the last picture is in {}", self.pictures.display());
-        }
         while self.answers.recv_timeout(PATIENCE).is_ok() {}
         // Of one that has ended by itself this does nothing; Chromium ends with the pipe to its driver.
         drop(self.driver.kill());
