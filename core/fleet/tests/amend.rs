@@ -89,7 +89,7 @@ devices:
         (json!({}), "", ""),
         (json!({ "label": "Front desk", "sip": { "rport": null } }), "", ""),
     ] {
-        assert_eq!(file.matches(from).count() > 0, true, "{from}");
+        assert!(file.contains(from), "{from}");
         let expected = file.replacen(from, to, 1);
         assert_eq!(changed(file, patch.clone()), expected, "{patch}");
         let windows = format!("\u{feff}{}", file.replace('\n', "\r\n"));
