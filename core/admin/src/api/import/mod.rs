@@ -289,7 +289,7 @@ pub(crate) struct As {
 
 /// All phones of the inventory as a file that can be imported again; passwords included
 #[utoipa::path(get, path = "/api/v1/export", tag = "devices", params(As), responses(
-    (status = 200, body = String, content_type = "text/csv"),
+    (status = 200, content((String = "text/csv"), (serde_json::Value = "application/yaml"))),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
