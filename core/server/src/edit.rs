@@ -329,7 +329,7 @@ impl Dispatch {
 
     /// What is wrong with these edits, if anything. Nothing is written.
     fn try_edits(&self, edits: &[Edit]) -> Result<(), EditError> {
-        let draft = self.draft(edits)?;
+        let mut draft = self.draft(edits)?;
         let impact = draft.impact(&self.registry, TRIAL);
         let broken = draft.broken(impact);
         if broken.is_empty() { Ok(()) } else { Err(EditError::Refused(broken)) }
@@ -386,7 +386,7 @@ impl Draft {
     }
 
     /// The phones that it would break, each at the place where it stands.
-    pub fn broken(mut self, impact: Impact) -> Vec<Finding> {
+    pub fn broken(&mut self, impact: Impact) -> Vec<Finding> {
         self.then.troubles = impact.broken;
         device_findings(&self.then)
     }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use axum::{Json, extract::State, http::StatusCode};
 use provost_plugin::{MacAddr, spec::Restarts};
 use provost_server::{
+    change::Change,
     edit::{Draft, Edit, EditError},
     progress,
     world::World,
@@ -87,6 +88,12 @@ pub(crate) struct Outlook {
     items: Vec<Changed>,
 }
 
+impl Outlook {
+    pub(crate) fn changed(&self) -> &[Changed] {
+        &self.items
+    }
+}
+
 fn drafted(admin: &Admin, edits: Vec<Would>) -> Result<Draft, Problem> {
     if edits.is_empty() || edits.len() > EDITS {
         return Err(Problem::field("edits", format!("from 1 to {EDITS} files are tried at once")));
@@ -117,36 +124,64 @@ pub(crate) async fn outlook(
     State(admin): State<Admin>,
     Body(Edits { edits }): Body<Edits>,
 ) -> Result<Json<Outlook>, Problem> {
+    aside(move || outlook_of(&admin, &mut drafted(&admin, edits)?).map(Json)).await?
+}
+
+fn outlook_of(admin: &Admin, draft: &mut Draft) -> Result<Outlook, Problem> {
+    let mut impact = draft.impact(&admin.desk.registry, PATIENCE);
+    let changes = std::mem::take(&mut impact.changes);
+    let (looked_at, of) = (impact.looked_at, impact.of);
+    let broken = draft.broken(impact);
+    if !broken.is_empty() {
+        return Err(EditError::Refused(broken).into());
+    }
+    let label = |mac: MacAddr| {
+        let device = draft.then.fleet.device(mac).or(draft.now.fleet.device(mac));
+        device.and_then(|device| device.label()).map(str::to_owned)
+    };
+    let changed = |change: &Change| Changed {
+        mac: change.mac.to_string(),
+        label: label(change.mac),
+        files: change.files.clone(),
+        restarts: change.restarts.into(),
+    };
+    let count = |wanted| changes.iter().filter(|change| WouldRestart::from(change.restarts) == wanted).count();
+    Ok(Outlook {
+        phones: changes.len(),
+        restarts: count(WouldRestart::Yes),
+        perhaps: count(WouldRestart::Perhaps),
+        looked_at,
+        of,
+        items: changes.iter().take(MOST).map(changed).collect(),
+    })
+}
+
+/// What edits would come to, with the differences of the first phones that would change, and of one that somebody looks at: for a page
+/// that shows all of that at once.
+pub(crate) struct Weighed {
+    pub(crate) outlook: Outlook,
+    /// By MAC, in the order of the outlook.
+    pub(crate) first: Vec<(String, Vec<Difference>)>,
+    pub(crate) shown: Vec<Difference>,
+}
+
+pub(crate) async fn weighed(
+    admin: &Admin,
+    edits: Vec<Would>,
+    phones: usize,
+    shown: Option<MacAddr>,
+) -> Result<Weighed, Problem> {
+    let admin = admin.clone();
     aside(move || {
-        let draft = drafted(&admin, edits)?;
-        let mut impact = draft.impact(&admin.desk.registry, PATIENCE);
-        let changes = std::mem::take(&mut impact.changes);
-        let (looked_at, of) = (impact.looked_at, impact.of);
-        let label = |mac: MacAddr| {
-            let device = draft.then.fleet.device(mac).or(draft.now.fleet.device(mac));
-            device.and_then(|device| device.label()).map(str::to_owned)
-        };
-        let items: Vec<Changed> = changes
-            .iter()
-            .take(MOST)
-            .map(|change| Changed {
-                mac: change.mac.to_string(),
-                label: label(change.mac),
-                files: change.files.clone(),
-                restarts: change.restarts.into(),
-            })
-            .collect();
-        let count = |wanted| changes.iter().filter(|change| WouldRestart::from(change.restarts) == wanted).count();
-        let outlook = Outlook {
-            phones: changes.len(),
-            restarts: count(WouldRestart::Yes),
-            perhaps: count(WouldRestart::Perhaps),
-            looked_at,
-            of,
-            items,
-        };
-        let broken = draft.broken(impact);
-        if broken.is_empty() { Ok(Json(outlook)) } else { Err(EditError::Refused(broken).into()) }
+        let mut draft = drafted(&admin, edits)?;
+        let outlook = outlook_of(&admin, &mut draft)?;
+        let first = outlook.items.iter().take(phones).filter_map(|changed| {
+            let mac = changed.mac.parse().ok()?;
+            Some(differences(&admin, &draft, mac).map(|differences| (changed.mac.clone(), differences)))
+        });
+        let first = first.collect::<Result<Vec<_>, Problem>>()?;
+        let shown = shown.map(|mac| differences(&admin, &draft, mac)).transpose()?.unwrap_or_default();
+        Ok(Weighed { outlook, first, shown })
     })
     .await?
 }
@@ -186,45 +221,46 @@ pub(crate) async fn diff(
     State(admin): State<Admin>,
     Body(Compared { mac, edits }): Body<Compared>,
 ) -> Result<Json<Vec<Difference>>, Problem> {
-    aside(move || {
-        let draft = drafted(&admin, edits)?;
-        let known = |world: &World| world.fleet.device(mac).is_some();
-        if !known(&draft.now) && !known(&draft.then) {
-            return Err(Problem::not_found(format!("{mac} is not in the inventory, and would not be")));
+    aside(move || differences(&admin, &drafted(&admin, edits)?, mac).map(Json)).await?
+}
+
+/// What a draft would change in the files of one phone.
+fn differences(admin: &Admin, draft: &Draft, mac: MacAddr) -> Result<Vec<Difference>, Problem> {
+    let known = |world: &World| world.fleet.device(mac).is_some();
+    if !known(&draft.now) && !known(&draft.then) {
+        return Err(Problem::not_found(format!("{mac} is not in the inventory, and would not be")));
+    }
+    let record = admin.desk.registry.by_mac(mac);
+    let files = |world: &World| -> Result<BTreeMap<String, (Option<String>, String)>, Problem> {
+        if !known(world) {
+            return Ok(BTreeMap::new());
         }
-        let record = admin.desk.registry.by_mac(mac);
-        let files = |world: &World| -> Result<BTreeMap<String, (Option<String>, String)>, Problem> {
-            if !known(world) {
-                return Ok(BTreeMap::new());
+        let unfit = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
+        let (_, states) = progress::files(world, mac, record.as_ref()).map_err(unfit)?;
+        let peer = progress::peer(mac, record.as_ref());
+        let settings = states.into_iter().filter(|state| progress::is_settings(state.kind));
+        let text = |state: progress::FileState| {
+            if let Some(error) = state.error {
+                return Err(unfit(error));
             }
-            let unfit = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
-            let (_, states) = progress::files(world, mac, record.as_ref()).map_err(unfit)?;
-            let peer = progress::peer(mac, record.as_ref());
-            let settings = states.into_iter().filter(|state| progress::is_settings(state.kind));
-            let text = |state: progress::FileState| {
-                if let Some(error) = state.error {
-                    return Err(unfit(error));
-                }
-                let shown = preview::of(world, &peer, &state.name)?;
-                Ok((state.name, (state.digest, shown.into_text())))
-            };
-            settings.map(text).collect()
+            let shown = preview::of(world, &peer, &state.name)?;
+            Ok((state.name, (state.digest, shown.into_text())))
         };
-        // What cannot be rendered now may be what the edit mends.
-        let (before, after) = (files(&draft.now).unwrap_or_default(), files(&draft.then)?);
-        let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        let differences = names.into_iter().filter_map(|name| {
-            let (old, new) = (before.get(name), after.get(name));
-            if old.map(|(digest, _)| digest) == new.map(|(digest, _)| digest) {
-                return None;
-            }
-            let text = |side: Option<&(Option<String>, String)>| side.map(|(_, text)| text.clone()).unwrap_or_default();
-            let (diff, cut) = unified(&text(old), &text(new), name);
-            Some(Difference { name: name.clone(), diff, cut, then: new.map(|(_, text)| text.clone()) })
-        });
-        Ok(Json(differences.collect()))
-    })
-    .await?
+        settings.map(text).collect()
+    };
+    // What cannot be rendered now may be what the edit mends.
+    let (before, after) = (files(&draft.now).unwrap_or_default(), files(&draft.then)?);
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differences = names.into_iter().filter_map(|name| {
+        let (old, new) = (before.get(name), after.get(name));
+        if old.map(|(digest, _)| digest) == new.map(|(digest, _)| digest) {
+            return None;
+        }
+        let text = |side: Option<&(Option<String>, String)>| side.map(|(_, text)| text.clone()).unwrap_or_default();
+        let (diff, cut) = unified(&text(old), &text(new), name);
+        Some(Difference { name: name.clone(), diff, cut, then: new.map(|(_, text)| text.clone()) })
+    });
+    Ok(differences.collect())
 }
 
 /// The differing lines with some around them, and whether there were more.

@@ -27,7 +27,7 @@ use crate::{
     Admin,
     api::{
         Body, Query,
-        changes::{self, Compared, Edits, Would},
+        changes::{self, Would},
         files::{self, Name, content, file_named},
         rollouts,
     },
@@ -197,19 +197,16 @@ fn edits(draft: &Draft) -> Vec<Would> {
 }
 
 async fn weigh(admin: &Admin, draft: &Draft) -> Weighed {
-    let whole = changes::outlook(State(admin.clone()), Body(Edits { edits: edits(draft) })).await?;
-    let whole = serde_json::to_value(&whole.0).map_err(|error| Problem::internal(error.to_string()))?;
+    let chosen = phone(admin, draft)?;
+    let weighed = changes::weighed(admin, edits(draft), SHOWN, chosen).await?;
     let mut phones = Vec::new();
-    for changed in whole["items"].as_array().into_iter().flatten().take(SHOWN) {
-        let Some(mac) = changed["mac"].as_str().and_then(|mac| mac.parse().ok()) else { continue };
-        let differences = compare(admin, draft, mac).await?;
-        phones.push(context! { mac => mac.to_string(), label => data(&changed["label"]), restarts => data(&changed["restarts"]), differences });
+    for ((mac, differences), changed) in weighed.first.iter().zip(weighed.outlook.changed()) {
+        let changed = serde_json::to_value(changed).map_err(|error| Problem::internal(error.to_string()))?;
+        let (label, restarts) = (data(&changed["label"]), data(&changed["restarts"]));
+        phones.push(context! { mac, label, restarts, differences => compared(differences)? });
     }
-    let then = match phone(admin, draft)? {
-        Some(mac) => compare(admin, draft, mac).await?,
-        None => Vec::new(),
-    };
-    Ok(Outlook { whole: data(whole), phones, then })
+    let whole = serde_json::to_value(&weighed.outlook).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(Outlook { whole: data(whole), phones, then: compared(&weighed.shown)? })
 }
 
 /// The phone that somebody chose, by MAC or by name.
@@ -228,10 +225,8 @@ fn phone(admin: &Admin, draft: &Draft) -> Result<Option<MacAddr>, Problem> {
 }
 
 /// The differences in one phone's files, line by line.
-async fn compare(admin: &Admin, draft: &Draft, mac: MacAddr) -> Result<Vec<Value>, Problem> {
-    let compared = Compared { mac, edits: edits(draft) };
-    let differences = changes::diff(State(admin.clone()), Body(compared)).await?;
-    let differences = serde_json::to_value(&differences.0).map_err(|error| Problem::internal(error.to_string()))?;
+fn compared(differences: &[changes::Difference]) -> Result<Vec<Value>, Problem> {
+    let differences = serde_json::to_value(differences).map_err(|error| Problem::internal(error.to_string()))?;
     let shown = |one: &serde_json::Value| {
         let diff = one["diff"].as_str().unwrap_or_default();
         context! { name => data(&one["name"]), lines => lines(diff), cut => data(&one["cut"]), then => data(&one["then"]) }

@@ -19,7 +19,11 @@ fn rows(text: &str) -> Vec<(usize, StringRecord)> {
         .flexible(true)
         .has_headers(false)
         .from_reader(text.as_bytes());
-    let place = |row: &StringRecord| row.position().map_or(0, |at| at.byte() as usize);
+    // The reader ends a row with the CR, and takes the LF for the beginning of the next.
+    let place = |row: &StringRecord| {
+        let at = row.position().map_or(0, |at| at.byte() as usize);
+        at + usize::from(text[at..].starts_with('\n'))
+    };
     reader.records().map_while(Result::ok).map(|row| (place(&row), row)).collect()
 }
 
