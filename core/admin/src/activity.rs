@@ -11,9 +11,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
+use provost_server::milliseconds;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -169,10 +170,6 @@ impl Activity {
         };
         (first..=now).map(minute).collect()
     }
-}
-
-fn milliseconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// Hears the events.

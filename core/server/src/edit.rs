@@ -412,7 +412,7 @@ fn is_in_service(world: &World, path: &Path, content: Option<&str>) -> bool {
 
 /// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are mostly for the owner's eyes alone, others keep
 /// the rights they have.
-fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let Some(content) = content else {
         fs::remove_file(path)?;

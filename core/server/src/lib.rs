@@ -30,3 +30,8 @@ mod socket;
 pub mod tftp;
 pub mod versions;
 pub mod world;
+
+/// Since 1970: how times are told to programs and kept in files.
+pub fn milliseconds(time: std::time::SystemTime) -> u64 {
+    time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

@@ -6,11 +6,9 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use provost_plugin::MacAddr;
@@ -19,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     dispatch::Dispatch,
+    edit, milliseconds,
     pnp::resync::{NotResynced, Resync},
     progress::Progress,
     quiet,
@@ -212,7 +211,7 @@ impl Rollouts {
             let rollout = Rollout {
                 id: all.iter().map(|rollout| rollout.id).max().unwrap_or(0) + 1,
                 why: wanted.why,
-                made: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+                made: milliseconds(SystemTime::now()),
                 reboot: wanted.how == Resync::Reboot,
                 per_minute: wanted.per_minute.max(1),
                 stop_after: wanted.stop_after,
@@ -342,9 +341,7 @@ impl Rollouts {
         let settings = &self.desk.world().settings.rollouts;
         let until = quiet::until(&settings.quiet_hours, settings.time_zone.as_deref(), SystemTime::now());
         let state = match until {
-            Some(until) => State::Quiet {
-                until: until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64 / 60_000 * 60_000,
-            },
+            Some(until) => State::Quiet { until: milliseconds(until) / 60_000 * 60_000 },
             None => State::Running,
         };
         if self.look(id, |rollout| rollout.state != state) == Some(true) {
@@ -407,6 +404,11 @@ impl Rollouts {
         tokio::task::spawn_blocking(look).await.unwrap_or(false)
     }
 
+    fn write(&self) -> io::Result<()> {
+        let all = self.lock().clone();
+        edit::write(&self.path, Some(&serde_json::to_string(&all)?), 0o600)
+    }
+
     /// Writes what changed, until the end.
     async fn keep(self: Arc<Self>) {
         let (mut stop, mut changed) = (self.stop.clone(), self.changed.subscribe());
@@ -416,7 +418,7 @@ impl Rollouts {
                 _ = changed.changed() => false,
             };
             let all = Arc::clone(&self);
-            let written = tokio::task::spawn_blocking(move || write(&all.path, &all.lock().clone())).await;
+            let written = tokio::task::spawn_blocking(move || all.write()).await;
             if let Ok(Err(error)) = written {
                 tracing::error!(file = %self.path.display(), %error, "cannot keep the roll-outs; those under way end with this server");
             }
@@ -450,16 +452,4 @@ fn read(path: &Path) -> VecDeque<Rollout> {
         }
     }
     all
-}
-
-/// Whole or not at all.
-fn write(path: &Path, all: &VecDeque<Rollout>) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let temporary = path.with_extension("json.new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(all)?)?;
-    file.sync_data()?;
-    fs::rename(&temporary, path)
 }

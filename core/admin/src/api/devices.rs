@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
@@ -16,7 +16,7 @@ use provost_fleet::Record;
 use provost_plugin::{MacAddr, model::Identity};
 use provost_server::{
     edit::{self, Edit},
-    explain,
+    explain, milliseconds,
     pnp::{
         exchange::{NotNotified, Notified},
         resync::{NotResynced, Resync},
@@ -213,10 +213,6 @@ pub(crate) struct File {
     taken: Option<Value>,
     /// Whether what it took is what it would get now.
     current: Option<bool>,
-}
-
-pub(super) fn milliseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// What is known of one phone, from both sides.

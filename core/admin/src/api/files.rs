@@ -9,7 +9,7 @@ use axum::{
 };
 use provost_server::{
     edit::{self, Edit, EditedFile, EditedKind},
-    versions,
+    milliseconds, versions,
     world::World,
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Query, aside,
-    devices::{milliseconds, precondition, reading},
+    devices::{precondition, reading},
     shortened,
 };
 use crate::{Admin, problem::Problem};
@@ -124,7 +124,7 @@ pub(crate) async fn list(State(admin): State<Admin>, Query(which): Query<Which>)
             let (kind, name) = (file.kind.into(), file.name().to_owned());
             Some(Entry { name, kind, place: path.display().to_string(), shipped: false, overridden: false })
         });
-        let templates = templates(&world).into_iter().map(|(name, template)| Entry {
+        let templates = templates(&world, None).into_iter().map(|(name, template)| Entry {
             name,
             kind: Kind::Template,
             overridden: template.own.is_some(),
@@ -150,11 +150,11 @@ struct Template {
     shipped: Option<(String, String)>,
 }
 
-/// Every template of the vendors in service, by the name of its file.
-fn templates(world: &World) -> BTreeMap<String, Template> {
+/// Every template of the vendors in service, or of one of them, by the name of its file.
+fn templates(world: &World, vendor: Option<&str>) -> BTreeMap<String, Template> {
     let overrides = world.settings.overrides.display().to_string();
     let mut all: BTreeMap<String, Template> = BTreeMap::new();
-    for plugin in world.shelf.plugins() {
+    for plugin in world.shelf.plugins().filter(|plugin| vendor.is_none_or(|vendor| plugin.id == vendor)) {
         for (name, shown, text) in plugin.templates.sources() {
             let (name, is_shipped) = match name.strip_prefix("@shipped/") {
                 Some(name) => (name, true),
@@ -187,7 +187,8 @@ pub(crate) fn content(world: &World, file: &EditedFile) -> Result<Content, Probl
     let read = edit::read(&file.path).map_err(reading(&file.path))?;
     let shipped = match file.kind {
         EditedKind::Template => {
-            templates(world).remove(file.name()).and_then(|template| template.shipped).map(|(_, text)| text)
+            let vendor = file.name().split('/').nth(1);
+            templates(world, vendor).remove(file.name()).and_then(|template| template.shipped).map(|(_, text)| text)
         }
         _ => None,
     };

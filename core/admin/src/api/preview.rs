@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use axum::{Json, extract::State};
-use provost_plugin::Phone;
+use provost_plugin::{MacAddr, Phone};
 use provost_server::{
     explain, progress,
     request::ConfigFile,
@@ -56,17 +56,18 @@ pub(crate) async fn preview(
     Mac(mac): Mac,
     Query(Which { file }): Query<Which>,
 ) -> Result<Json<Preview>, Problem> {
-    aside(move || {
-        let world = admin.desk.world();
-        let peer = progress::peer(mac, admin.desk.registry.by_mac(mac).as_ref());
-        // Only a phone's own list: another name might mean another phone.
-        let offer = world.files_of(mac, &peer).map_err(Problem::not_found)?;
-        if !offer.files.iter().any(|(name, _)| *name == file) {
-            return Err(Problem::not_found(format!("{mac} has no file \"{file}\"")));
-        }
-        of(&world, &peer, &file).map(Json)
-    })
-    .await?
+    aside(move || masked(own(&admin, mac, &file)?, file).map(Json)).await?
+}
+
+/// A file of a phone's own list: another name might mean another phone.
+pub(crate) fn own(admin: &Admin, mac: MacAddr, file: &str) -> Result<Located, Problem> {
+    let world = admin.desk.world();
+    let peer = progress::peer(mac, admin.desk.registry.by_mac(mac).as_ref());
+    let offer = world.files_of(mac, &peer).map_err(Problem::not_found)?;
+    if !offer.files.iter().any(|(name, _)| name == file) {
+        return Err(Problem::not_found(format!("{mac} has no file \"{file}\"")));
+    }
+    world.locate(file, &peer).map_err(|error| Problem::not_found(error.to_string()))
 }
 
 /// A file of that name as this phone would get it, with masks for passwords.

@@ -7,10 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use axum::{Json, extract::State};
 use provost_plugin::{Phone, Secret};
-use provost_server::{
-    progress,
-    world::{self, Located},
-};
+use provost_server::world::{self, Located};
 use serde::Serialize;
 use serde_json::Value;
 use similar::{DiffOp, TextDiff};
@@ -62,17 +59,7 @@ pub(crate) async fn provenance(
     Mac(mac): Mac,
     Query(Which { file }): Query<Which>,
 ) -> Result<Json<Provenance>, Problem> {
-    aside(move || {
-        let world = admin.desk.world();
-        let peer = progress::peer(mac, admin.desk.registry.by_mac(mac).as_ref());
-        let offer = world.files_of(mac, &peer).map_err(Problem::not_found)?;
-        if !offer.files.iter().any(|(name, _)| *name == file) {
-            return Err(Problem::not_found(format!("{mac} has no file \"{file}\"")));
-        }
-        let located = world.locate(&file, &peer).map_err(|error| Problem::not_found(error.to_string()))?;
-        traced(located).map(Json)
-    })
-    .await?
+    aside(move || traced(preview::own(&admin, mac, &file)?).map(Json)).await?
 }
 
 fn traced(located: Located) -> Result<Provenance, Problem> {

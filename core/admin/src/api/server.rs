@@ -1,10 +1,10 @@
 //! What is asked of the server itself.
 
 use axum::{Json, extract::State, http::header, response::IntoResponse};
+use provost_server::milliseconds;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::devices::milliseconds;
 use crate::{Admin, metrics, problem::Problem};
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -24,6 +24,12 @@ impl Fields {
         Some(self.get(name).trim()).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
+    /// None where it was left empty.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u32>, Problem> {
+        let number = self.filled(name).map(|text| text.parse());
+        number.transpose().map_err(|_| Problem::field(name, "that is no number"))
+    }
+
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }

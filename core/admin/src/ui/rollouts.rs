@@ -32,10 +32,6 @@ pub(super) async fn list(State(door): State<Door>, Extension(session): Extension
 
 /// Begins one of all phones that fit.
 pub(super) async fn begin(State(door): State<Door>, Checked(fields): Checked) -> Result<Response, Refusal> {
-    let number = |name: &str| match fields.filled(name) {
-        None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Problem::field(name, "that is no number")),
-    };
     let progress = match fields.filled("progress") {
         None => None,
         Some(word) => {
@@ -51,8 +47,8 @@ pub(super) async fn begin(State(door): State<Door>, Checked(fields): Checked) ->
             ..rollouts::Fitting::default()
         }),
         reboot: fields.get("reboot") == "yes",
-        per_minute: number("per_minute")?,
-        stop_after: number("stop_after")?,
+        per_minute: fields.number("per_minute")?,
+        stop_after: fields.number("stop_after")?,
         regardless: fields.get("regardless") == "yes",
         ..rollouts::Order::default()
     };

@@ -248,10 +248,6 @@ fn lines(diff: &str) -> Vec<Value> {
 /// Has the phones fetch what was saved: of a template's vendor, those that are out of date.
 async fn roll_out(admin: &Admin, draft: &Draft, fields: &Fields) -> Result<Response, Refusal> {
     let vendor = vendor(&admin.desk.world(), &draft.name);
-    let number = |name: &str| match fields.filled(name) {
-        None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Problem::field(name, "that is no number")),
-    };
     let order = rollouts::Order {
         why: draft.name.clone(),
         all_that_fit: Some(rollouts::Fitting {
@@ -259,7 +255,7 @@ async fn roll_out(admin: &Admin, draft: &Draft, fields: &Fields) -> Result<Respo
             progress: Some(crate::api::devices::Stage::OutOfDate),
             ..rollouts::Fitting::default()
         }),
-        per_minute: number("per_minute")?,
+        per_minute: fields.number("per_minute")?,
         regardless: fields.get("regardless") == "yes",
         ..rollouts::Order::default()
     };
