@@ -2,9 +2,10 @@
 //!
 //! After this point nothing asks whether HTTP or TFTP brought it, except to name the door in a log line.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
+use provost_plugin::MacAddr;
 
 /// The door a request came through. For logs, counters and `explain`; never for deciding what a file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -36,6 +37,44 @@ pub struct ConfigRequest {
     pub peer: SocketAddr,
     /// The address of ours that was asked.
     pub local: SocketAddr,
+    pub proof: Proof,
+}
+
+/// What an asker shows of itself beside its address, as its door checked it. TFTP can show nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    /// Nobody on the way could read along.
+    pub encrypted: bool,
+    /// The client certificate, which one of the authorities that this site trusts has signed.
+    pub certificate: Option<Arc<ClientCertificate>>,
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// Whose certificate a client has shown, once its chain was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The common name of its subject.
+    pub name: String,
+    /// Every MAC address that its subject or its alternative names hold.
+    pub macs: Vec<MacAddr>,
+    /// The common name of the authority that signed it.
+    pub issuer: String,
+}
+
+/// The words of a client that knows a password, which the desk compares with those of the phone that it claims to be.
+#[derive(Clone)]
+pub struct Credentials {
+    pub method: &'static str,
+    /// The target as it stands in the request, which Digest is made over.
+    pub target: String,
+    /// The header `Authorization`, as it came.
+    pub authorization: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(•••)")
+    }
 }
 
 /// The four outcomes, kept apart so that the log, the counters and `explain` can tell "no such phone" from "broken template".

@@ -283,6 +283,7 @@ async fn a_phone_is_told_to_fetch_again_and_says_that_it_will() {
         peer: SocketAddr::V4(phone.address),
         local: "127.0.0.1:80".parse().unwrap(),
         door: provost_server::request::Door::Http,
+        proof: Default::default(),
     };
     provost_server::request::Desk::fetch(&*site.dispatch, request).await;
     let seen = site.dispatch.since(mac(), told.ordered);

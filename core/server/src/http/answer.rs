@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     chunks::FileChunks,
-    request::{Asset, ConfigFile, ConfigRequest, Desk, Door, Fetched, LONGEST_NAME, asked_name},
+    request::{Asset, ConfigFile, ConfigRequest, Desk, Door, Fetched, LONGEST_NAME, Proof, asked_name},
 };
 
 const SERVER: HeaderValue = HeaderValue::from_static("Provost");
@@ -53,7 +53,9 @@ pub(super) async fn answer<D: Desk>(
             Ok(path) => {
                 let user_agent = head.headers.get(header::USER_AGENT);
                 let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                let found = desk.fetch(ConfigRequest { door: Door::Http, path, user_agent, peer, local }).await;
+                let proof = Proof::default();
+                let request = ConfigRequest { door: Door::Http, path, user_agent, peer, local, proof };
+                let found = desk.fetch(request).await;
                 compose(found, &head.headers).await
             }
             Err((status, reason)) => {

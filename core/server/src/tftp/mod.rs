@@ -220,7 +220,8 @@ impl<D: Desk> FileSource for AtDesk<D> {
             }
             Denied::failed("busy, try again")
         })?;
-        let request = ConfigRequest { door: request::Door::Tftp, path: name.to_owned(), user_agent: None, peer, local };
+        let (path, proof) = (name.to_owned(), request::Proof::default());
+        let request = ConfigRequest { door: request::Door::Tftp, path, user_agent: None, peer, local, proof };
         let (desk, deadline) = (Arc::clone(&self.desk), self.deadline);
         let fetch = self.runtime.spawn(async move {
             match timeout(deadline, desk.fetch(request)).await {
