@@ -139,7 +139,9 @@ fn fetch_all(http: SocketAddrV4, files: &[(MacAddr, String)]) {
                 let mut stream = TcpStream::connect(http).expect("the server serves");
                 let mut answers = BufReader::new(stream.try_clone().expect("a socket has two ends"));
                 for (mac, name) in files {
-                    write!(stream, "GET /{name} HTTP/1.1\r\nHost: {http}\r\n\r\n").expect("the server listens");
+                    // In one piece, for pieces wait for each other's acknowledgement.
+                    let asked = format!("GET /{name} HTTP/1.1\r\nHost: {http}\r\n\r\n");
+                    stream.write_all(asked.as_bytes()).expect("the server listens");
                     let (mut status, mut length, mut line) = (String::new(), 0, String::new());
                     answers.read_line(&mut status).expect("the server answers");
                     assert!(status.contains(" 200 "), "{mac} {name}: {status}");
@@ -178,7 +180,8 @@ impl Person {
         let mut stream = TcpStream::connect(self.door).expect("the door is open");
         let cookie = if self.cookie.is_empty() { String::new() } else { format!("Cookie: {}\r\n", self.cookie) };
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{cookie}{headers}", self.door);
-        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("the door is open");
+        let asked = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(asked.as_bytes()).expect("the door is open");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers in UTF-8");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");

@@ -56,6 +56,7 @@ fn desk(server: &Server, profiles: &Path) -> Arc<Dispatch> {
         books: Arc::default(),
         images: Arc::default(),
         shelf: Arc::new(shelf),
+        tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
         held: HashMap::new(),
         troubles: BTreeMap::new(),
     })

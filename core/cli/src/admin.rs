@@ -264,6 +264,35 @@ pub(crate) fn resync(settings: &Settings, words: &ResyncArgs, out: &mut impl Wri
     Ok(ExitCode::SUCCESS)
 }
 
+pub(crate) fn open(
+    settings: &Settings,
+    words: &AdminArgs,
+    mac: MacAddr,
+    minutes: Option<u32>,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    let path = format!("/api/v1/devices/{}/open", mac.bare());
+    match minutes {
+        Some(minutes) => {
+            asking.send(Method::PUT, &path, &json!({ "minutes": minutes }))?;
+            writeln!(out, "{mac}: open for {minutes} min; the first address that asks for its files gets them")?;
+        }
+        None => {
+            asking.send(Method::DELETE, &path, &json!({}))?;
+            writeln!(out, "{mac}: closed")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn revoke(settings: &Settings, words: &AdminArgs, mac: MacAddr, out: &mut impl Write) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    asking.send(Method::POST, &format!("/api/v1/devices/{}/revoke", mac.bare()), &json!({}))?;
+    writeln!(out, "{mac}: its tokens are good for nothing; it gets another by NOTIFY when it starts")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn rollouts(
     settings: &Settings,
     words: &AdminArgs,
@@ -533,6 +562,15 @@ pub(crate) fn history(
             "order_answered" => format!("answered that with {}", event["code"]),
             "order_failed" => format!("could not be told: {}", text(event, "reason")),
             "refused" => format!("was given no answer: {}", text(event, "reason")),
+            "denied" => format!(
+                "{} asked for {} over {}, and was refused it: {}",
+                text(event, "from"),
+                text(event, "file"),
+                text(event, "door"),
+                text(event, "reason")
+            ),
+            "opened" if event["minutes"] == 0 => "was closed".to_owned(),
+            "opened" => format!("was opened for {} min", event["minutes"]),
             "enrolled" => format!("was enrolled by the rule {}", text(event, "rule")),
             "not_enrolled" => format!("was not enrolled: {}", text(event, "reason")),
             "fetched" => format!(

@@ -118,6 +118,26 @@ pub(crate) enum Command {
     Assign(ApproveArgs),
     /// Make phones fetch again, through a running server: one at once, many as a roll-out
     Resync(ResyncArgs),
+    /// Let a phone have its files that cannot show what it has to show, through a running server: the first address that asks gets them
+    Open {
+        /// The phone
+        mac: MacAddr,
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        minutes: u32,
+        /// Close it again
+        #[arg(long, conflicts_with = "minutes")]
+        close: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// Make every token of a phone worthless, through a running server
+    Revoke {
+        /// The phone
+        mac: MacAddr,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
     /// The roll-outs of a running server, or one of them with its phones
     Rollouts {
         /// Number of a roll-out

@@ -114,6 +114,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Approve(words) => admin::approve(&settings(&cli.settings)?, &words, &mut out),
         Command::Assign(words) => admin::assign(&settings(&cli.settings)?, &words, &mut out),
         Command::Resync(words) => admin::resync(&settings(&cli.settings)?, &words, &mut out),
+        Command::Open { mac, minutes, close, server } => {
+            let minutes = (!close).then_some(minutes);
+            admin::open(&settings(&cli.settings)?, &server, mac, minutes, &mut out)
+        }
+        Command::Revoke { mac, server } => admin::revoke(&settings(&cli.settings)?, &server, mac, &mut out),
         Command::Rollouts { id, cancel, resume, json, server } => {
             let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
             admin::rollouts(&settings(&cli.settings)?, &server, id, act, json, &mut out)

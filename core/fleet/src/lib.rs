@@ -39,7 +39,7 @@ pub use images::{Image, Images, MANIFEST, schema as firmware_schema};
 pub use origin::{LayerRef, Origin, Origins};
 pub use overview::ProfileView;
 pub use problem::{Problem, Severity};
-pub use registry::{Before, Counts, Event, Happening, Record, Registry, Sighting, State, Taken};
+pub use registry::{Before, Counts, Event, Happening, Open, Record, Registry, Sighting, State, Taken};
 pub use resolve::{Asker, Place, ResolveError, Resolved, Suggestion};
 pub use shape::schema;
 pub use store::{Opened, Store, StoreError};

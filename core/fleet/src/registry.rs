@@ -25,6 +25,8 @@ const FILES: usize = 16;
 const TEXT: usize = 128;
 /// Renders of a file that are kept beside the one that was taken last.
 const RENDERS: usize = 5;
+/// How long the denials of one address are kept as one.
+const DENIED: Duration = Duration::from_secs(3600);
 
 /// A phone seen at a time, through a door.
 #[derive(Clone, Debug)]
@@ -97,6 +99,17 @@ pub enum Happening {
     Refused {
         reason: String,
     },
+    /// Somebody asked for a file of its own and did not show what this phone has to show.
+    Denied {
+        door: Cow<'static, str>,
+        file: String,
+        from: IpAddr,
+        reason: String,
+    },
+    /// Somebody opened it for provisioning, for so many minutes; 0 is closed.
+    Opened {
+        minutes: u32,
+    },
     /// Nobody enrolled it but a rule of the profile files.
     Enrolled {
         rule: String,
@@ -131,6 +144,11 @@ pub struct Record {
     pub identity: Identity,
     pub door: Cow<'static, str>,
     pub address: Option<IpAddr>,
+    /// The address of its last announcement.
+    #[serde(default)]
+    pub announced_from: Option<IpAddr>,
+    #[serde(default)]
+    pub open: Option<Open>,
     /// Where it hears SIP by its own word; none as long as it was only seen fetching.
     #[serde(default)]
     pub contact: Option<SocketAddrV4>,
@@ -151,6 +169,19 @@ pub struct Record {
     /// The last fetch of each file, by the name that was asked for.
     #[serde(default)]
     pub files: BTreeMap<String, Taken>,
+}
+
+/// That a phone is, or was, open for provisioning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    #[serde(with = "milliseconds")]
+    pub until: SystemTime,
+    /// Somebody answers for whoever asks first.
+    #[serde(default)]
+    pub vouched: bool,
+    /// Who that was.
+    #[serde(default)]
+    pub by: Option<IpAddr>,
 }
 
 /// How a file was last fetched.
@@ -408,13 +439,18 @@ impl Registry {
             | Happening::Ordered { event: text }
             | Happening::OrderFailed { reason: text }
             | Happening::Fetched { file: text, .. } => shorten(text),
-            Happening::NotifyAnswered { .. } | Happening::OrderAnswered { .. } => {}
+            Happening::Denied { file, .. } => shorten(file),
+            Happening::NotifyAnswered { .. } | Happening::OrderAnswered { .. } | Happening::Opened { .. } => {}
         }
         {
             let mut shard = self.shard(mac);
             let Some(kept) = shard.phones.get_mut(&mac) else { return };
             kept.record.note(&event);
             let events = &mut kept.record.events;
+            // Who keeps trying must not push out what the phone itself did.
+            if matches!(event.what, Happening::Denied { .. }) {
+                events.retain(|before| !is_again(before, &event));
+            }
             while events.len() >= EVENTS {
                 events.pop_front();
             }
@@ -433,6 +469,34 @@ impl Registry {
             shard.changed.insert(mac);
         }
         self.tell();
+    }
+
+    /// Opens a phone for provisioning, or closes it. False where no such phone was seen.
+    pub fn open(&self, mac: MacAddr, open: Option<Open>) -> bool {
+        let mut shard = self.shard(mac);
+        let Some(kept) = shard.phones.get_mut(&mac) else { return false };
+        kept.record.open = open;
+        shard.changed.insert(mac);
+        drop(shard);
+        self.tell();
+        true
+    }
+
+    /// Whether somebody answers for whoever asks for this phone's files from here: the first who does, as long as it is open.
+    pub fn is_vouched(&self, mac: MacAddr, by: IpAddr, now: SystemTime) -> bool {
+        let mut shard = self.shard(mac);
+        let Some(open) = shard.phones.get_mut(&mac).and_then(|kept| kept.record.open.as_mut()) else { return false };
+        if !open.vouched || open.until < now {
+            return false;
+        }
+        match open.by {
+            Some(first) => first == by,
+            None => {
+                open.by = Some(by);
+                shard.changed.insert(mac);
+                true
+            }
+        }
     }
 
     pub fn by_mac(&self, mac: MacAddr) -> Option<Record> {
@@ -524,6 +588,8 @@ impl Shard {
                 identity: Identity::default(),
                 door: door.into(),
                 address: None,
+                announced_from: None,
+                open: None,
                 contact: None,
                 interface: None,
                 local,
@@ -545,6 +611,9 @@ impl Shard {
         record.last_seen = at;
         record.sightings += 1;
         record.local = local.or(record.local);
+        if announced {
+            record.announced_from = address;
+        }
         // A relay or a second phone's path in a GET would move the phone; only its own word does.
         if announced || record.address.is_none() {
             record.address = address.or(record.address);
@@ -589,6 +658,15 @@ impl Shard {
         }
         None
     }
+}
+
+/// Whether the same address was denied the same phone shortly before.
+fn is_again(before: &Event, event: &Event) -> bool {
+    let (Happening::Denied { from: first, .. }, Happening::Denied { from: again, .. }) = (&before.what, &event.what)
+    else {
+        return false;
+    };
+    first == again && event.at.duration_since(before.at).unwrap_or_default() < DENIED
 }
 
 impl Record {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use provost_plugin::{
     Complaint, MacAddr, Phone, Secret, Spec,
-    model::{FunctionKey, Identity, Line, Settings},
+    model::{FunctionKey, Identity, Line, Settings, Trust},
     switches,
 };
 use serde_json::Value as Json;
@@ -49,6 +49,8 @@ pub struct Resolved {
     pub firmware: Option<String>,
     /// What is asked for and not to be had here, whatever the vendor.
     pub in_vain: Vec<Complaint>,
+    /// What the phone has to show before it is given its own file.
+    pub trust: Trust,
 }
 
 /// A profile that fits a stranger.
@@ -129,14 +131,15 @@ impl Fleet {
         }
         stack.put(LayerRef { name: format!("device {mac}"), file: device.file.clone(), line }, &device.settings);
         stack.merged.share_sip();
-        let (settings, origins, layers) = stack.finish(|| format!("device {mac}"))?;
+        let (mut settings, origins, layers) = stack.finish(|| format!("device {mac}"))?;
+        let trust = std::mem::take(&mut settings.trust);
 
         let mut phone = model.phone(spec, settings, place);
         phone.mac = Some(*mac);
         phone.firmware = identity.firmware;
         phone.hardware = identity.hardware;
         let profile = profile.map(str::to_owned);
-        let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new() };
+        let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new(), trust };
         resolved.fill(place);
         Ok(resolved)
     }
@@ -162,9 +165,11 @@ impl Fleet {
         // Raw settings may be passwords under the vendor's own names; nobody but the vendor could tell. They reach the phone in its
         // own file.
         stack.merged.leave_out(&["lines", "keys", "expansion", "vendor"]);
-        let (settings, origins, layers) = stack.finish(|| format!("common files of {}", spec.vendor))?;
+        let (mut settings, origins, layers) = stack.finish(|| format!("common files of {}", spec.vendor))?;
+        let trust = std::mem::take(&mut settings.trust);
         let phone = model.phone(spec, without_secrets(settings), place);
-        let mut resolved = Resolved { phone, origins, profile: None, layers, firmware: None, in_vain: Vec::new() };
+        let mut resolved =
+            Resolved { phone, origins, profile: None, layers, firmware: None, in_vain: Vec::new(), trust };
         resolved.fill(place);
         Ok(resolved)
     }
@@ -281,6 +286,13 @@ impl Resolved {
         let settings = std::mem::take(&mut self.phone.settings);
         let shared = Settings { lines: Vec::new(), keys: Vec::new(), expansion: Vec::new(), ..settings };
         self.phone = Phone { mac: None, raw: Default::default(), settings: without_secrets(shared), ..self.phone };
+        self
+    }
+
+    /// The phone without any password, and without raw settings, which may be some under the vendor's own names.
+    pub fn without_secrets(mut self) -> Resolved {
+        let settings = std::mem::take(&mut self.phone.settings);
+        self.phone = Phone { raw: Default::default(), settings: without_secrets(settings), ..self.phone };
         self
     }
 

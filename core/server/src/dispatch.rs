@@ -7,27 +7,37 @@ use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddrV4},
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
-use provost_fleet::{Event, Happening, Record, Registry, Sighting, State};
-use provost_plugin::{MacAddr, model::Identity, model::Line};
+use provost_fleet::{Event, Happening, Open, Record, Registry, Sighting, State};
+use provost_plugin::{
+    MacAddr,
+    model::{Asking, Authentication, Identity, Line, TftpFiles, Trust},
+    spec::FileKind,
+};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
+    login::{self, Login, Logins},
+    neighbours::{self, Whence},
     pnp::{
         exchange::{Again, Announcement, Announcer, Heard, NotNotified, Notified, Outcome, REMEMBERED},
         resync::{Account, NotResynced, Order, Resync, Resynced, is_host},
     },
     progress,
     request::{ConfigFile, ConfigRequest, Desk, Door, Fetched},
+    tokens::{self, TokenError, Worth},
+    trust::{self, LONGEST_OPEN, Refusal, Shown},
     world::{self, Located, NotLocated, Peer, Plan, World},
 };
 
 /// Phones that are told to fetch again at one time; each is a socket for as long as it takes to answer.
 const ORDERS: usize = 256;
+/// The outcome of a fetch by a phone in no file, which was given what holds no secret.
+const WAITING: &str = "waiting";
 /// Where phones hear SIP that never said where.
 const SIP_PORT: u16 = 5060;
 
@@ -45,6 +55,7 @@ pub struct Dispatch {
     /// Rung when a phone that stands in no file announced itself.
     pub(crate) strangers: Notify,
     renders: progress::Renders,
+    logins: Logins,
 }
 
 /// What a phone was seen doing since some moment.
@@ -67,6 +78,7 @@ impl Dispatch {
             ordered: Mutex::default(),
             strangers: Notify::new(),
             renders: progress::Renders::default(),
+            logins: Logins::new(),
         })
     }
 
@@ -109,6 +121,7 @@ impl Dispatch {
     /// Answers a phone that announced itself lately and was given no answer: to be called once the world knows it. Returns when the
     /// phone has taken the URL, or after 32 s.
     pub async fn notify_again(&self, mac: MacAddr) -> Result<Notified, NotNotified> {
+        self.expect(mac);
         let exchange = self.exchange.get().ok_or(NotNotified::Deaf)?;
         let (told, outcome) = oneshot::channel();
         exchange.try_send(Again { mac, told }).map_err(|error| match error {
@@ -116,10 +129,23 @@ impl Dispatch {
             mpsc::error::TrySendError::Closed(_) => NotNotified::Deaf,
         })?;
         match outcome.await.unwrap_or(Err(NotNotified::Deaf)) {
+            // What it was told then were the files of a phone that waits: it is to fetch again.
+            Err(NotNotified::Answered { .. }) if self.is_waiting(mac) => match self.resync(mac, Resync::Fetch).await {
+                Ok(Resynced { status, from: to, event: url, .. }) => Ok(Notified { url, status, to }),
+                Err(error) => Err(NotNotified::Unsent { reason: error.to_string() }),
+            },
             // The exchange forgets soon whom it has answered; the registry does not.
             Err(NotNotified::Unheard) => Err(self.answered_lately(mac).unwrap_or(NotNotified::Unheard)),
             told => told,
         }
+    }
+
+    /// Whether the last that it fetched were the files of a phone that waits for its approval.
+    fn is_waiting(&self, mac: MacAddr) -> bool {
+        let record = self.registry.by_mac(mac);
+        record.is_some_and(|record| {
+            record.files.values().max_by_key(|taken| taken.at).is_some_and(|taken| taken.outcome == WAITING)
+        })
     }
 
     fn answered_lately(&self, mac: MacAddr) -> Option<NotNotified> {
@@ -135,6 +161,7 @@ impl Dispatch {
     /// [`Dispatch::since`]. Dropped before that, it is not said again, and the registry tells that nobody waited.
     pub async fn resync(&self, mac: MacAddr, how: Resync) -> Result<Resynced, NotResynced> {
         let _turn = Turn::take(&self.ordered, mac)?;
+        self.expect(mac);
         let order = self.order(mac, how)?;
         self.record(Some(mac), Happening::Ordered { event: order.event.clone() });
         let abandoned = Abandoned { dispatch: self, mac };
@@ -198,10 +225,17 @@ impl Dispatch {
         seen
     }
 
-    async fn decide(&self, request: &ConfigRequest) -> Decided {
+    async fn decide(&self, request: &ConfigRequest, token: Option<&str>) -> Decided {
         let world = self.world();
         let peer = self.recognise(&world, request);
-        let nobodys = |fetched, device, reason| Decided { fetched, device, vendor: None, reason };
+        let nobodys = |fetched, device, reason| Decided {
+            fetched,
+            device,
+            vendor: None,
+            reason,
+            refusal: None,
+            is_waiting: false,
+        };
         let located = match world.locate(&request.path, &peer) {
             Ok(located) => located,
             Err(NotLocated::Unknown(reason)) => {
@@ -219,8 +253,28 @@ impl Dispatch {
                 return nobodys(Fetched::Failed { public }, mac, Some(reason));
             }
         };
-        let device = located.resolved.phone.mac;
+        let (device, is_waiting) = (located.resolved.phone.mac, located.stranger);
         let vendor = Some(located.plugin.id.clone());
+        match self.refusal(&world, &located, request, token) {
+            Ok(None) => {}
+            Ok(Some(refusal)) => {
+                let fetched = match refusal.challenge() {
+                    Some(stale) => {
+                        let basic = takes_basic(&located.resolved.trust, request);
+                        let (peer, now) = (request.peer.ip(), SystemTime::now());
+                        Fetched::Challenged { challenges: self.logins.challenge(stale, basic, peer, now) }
+                    }
+                    // As for a name that does not exist: whether a MAC is in the inventory is nobody's business.
+                    None => Fetched::Unknown { reason: "there is no such file".into() },
+                };
+                let reason = Some(refusal.to_string());
+                return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting };
+            }
+            Err(error) => {
+                let public = "what this phone has to show cannot be looked up; the server's log says why".into();
+                return nobodys(Fetched::Failed { public }, device, Some(error));
+            }
+        }
         if let Some(mac) = device {
             let phone = &located.resolved.phone;
             let identity = Identity {
@@ -239,14 +293,121 @@ impl Dispatch {
         {
             modified = modified.max(record.software_since);
         }
+        let harmless = request.door == Door::Tftp && located.resolved.trust.tftp == Some(TftpFiles::WithoutSecrets);
+        let without =
+            harmless.then(|| Located { resolved: located.resolved.clone().without_secrets(), ..located.clone() });
         let (fetched, reason) = match render(located, modified).await {
-            Ok(file) => (Fetched::Found(file), None),
+            Ok(file) => {
+                // What reads the same without any password holds none.
+                if let Some(without) = without
+                    && !render(without, modified).await.is_ok_and(|without| without.body == file.body)
+                {
+                    let refusal = Refusal::Tftp;
+                    let (fetched, reason) =
+                        (Fetched::Unknown { reason: "there is no such file".into() }, Some(refusal.to_string()));
+                    return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting };
+                }
+                (Fetched::Found(file), None)
+            }
             Err(error) => (
                 Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() },
                 Some(error),
             ),
         };
-        Decided { fetched, device, vendor, reason }
+        Decided { fetched, device, vendor, reason, refusal: None, is_waiting }
+    }
+
+    /// What keeps an asker from a file that was found. An error where it cannot be told.
+    fn refusal(
+        &self,
+        world: &World,
+        located: &Located,
+        request: &ConfigRequest,
+        token: Option<&str>,
+    ) -> Result<Option<Refusal>, String> {
+        let (resolved, address, now) = (&located.resolved, request.peer.ip().to_canonical(), SystemTime::now());
+        let trust = &resolved.trust;
+        let proof = &request.proof;
+        let mut shown = Shown {
+            address,
+            whence: Whence::Beyond,
+            relayed: proof.relayed,
+            announced_from: None,
+            token: Worth::None,
+            login: Login::Missing,
+            certificate: proof.certificate.as_deref(),
+            encrypted: proof.encrypted,
+            tftp: request.door == Door::Tftp,
+            now,
+            open_until: None,
+            vouched: false,
+        };
+        let own = resolved.phone.mac.filter(|_| located.file().kind == FileKind::Device && !located.stranger);
+        let Some(mac) = own else { return Ok(trust::way(trust, &shown)) };
+        let asking = trust.address.unwrap_or_default();
+        if asking != Asking::Anywhere {
+            shown.whence = neighbours::whence(address);
+        }
+        let is_windowed = trust.window.is_some_and(|minutes| minutes > 0);
+        let record = self.registry.by_mac(mac);
+        if let Some(record) = &record {
+            shown.announced_from = record.announced_from.map(|address| address.to_canonical());
+            shown.open_until = record.open.filter(|_| is_windowed).map(|open| open.until);
+        }
+        shown.token = world.tokens.worth(token, mac, address, now).map_err(|error| error.to_string())?;
+        if trust.credentials.unwrap_or_default() != Authentication::Off {
+            let provisioning = &resolved.phone.settings.provisioning;
+            let account = login::Account {
+                user: provisioning.username.as_deref().unwrap_or_default(),
+                passwords: [&provisioning.password, &trust.old_password]
+                    .map(|one| one.as_ref().map(|one| one.expose())),
+            };
+            let basic = takes_basic(trust, request);
+            shown.login = self.logins.check(proof.credentials.as_deref(), &account, basic, address, now);
+        }
+        // Last of all, for the first who asks is written down: that must be one who lacks nothing else.
+        let refusal = trust::refusal(mac, trust, &shown);
+        if refusal.is_some() && record.is_some_and(|record| record.open.is_some_and(|open| open.vouched)) {
+            let vouched = Shown { vouched: true, ..shown };
+            return match trust::refusal(mac, trust, &vouched) {
+                None if self.registry.is_vouched(mac, address, now) => Ok(None),
+                _ => Ok(refusal),
+            };
+        }
+        Ok(refusal)
+    }
+
+    /// Opens a phone for provisioning: for so long whoever asks first for its files gets them, as long as nobody else does. None closes
+    /// it. False where it was never seen.
+    pub fn open(&self, mac: MacAddr, time: Option<Duration>) -> bool {
+        let until = time.map(|time| SystemTime::now() + time.min(LONGEST_OPEN));
+        let opened = self.registry.open(mac, until.map(|until| Open { until, vouched: true, by: None }));
+        if opened {
+            let minutes = time.map_or(0, |time| u32::try_from(time.as_secs() / 60).unwrap_or(u32::MAX));
+            tracing::info!(device = %mac, minutes, "opened for provisioning");
+            self.record(Some(mac), Happening::Opened { minutes });
+        }
+        opened
+    }
+
+    /// Lets a phone fetch that is served in a window only: it was approved, or is told to fetch.
+    pub fn expect(&self, mac: MacAddr) {
+        let world = self.world();
+        let record = self.registry.by_mac(mac);
+        let Ok(offer) = world.files_of(mac, &progress::peer(mac, record.as_ref())) else { return };
+        let Some(minutes) = offer.resolved.trust.window.filter(|minutes| *minutes > 0) else { return };
+        let until = SystemTime::now() + Duration::from_secs(u64::from(minutes) * 60);
+        let before = record.and_then(|record| record.open);
+        if before.is_none_or(|open| open.until < until) {
+            self.registry.open(mac, Some(Open { until, vouched: false, by: None }));
+        }
+    }
+
+    /// Makes every token of a phone worthless; it gets another by NOTIFY.
+    pub fn revoke(&self, mac: MacAddr) -> Result<(), TokenError> {
+        self.world().tokens.revoke(mac)?;
+        tracing::info!(device = %mac, "its tokens were revoked");
+        Ok(())
     }
 
     /// Who asks: by its User-Agent, and by what the registry remembers of its MAC or its address.
@@ -369,6 +530,18 @@ fn account(line: &Line) -> Option<Account> {
     Some(Account { line: line.position.unwrap_or(1), user: user.clone(), password: password.clone(), realms })
 }
 
+/// Who says over multicast that it is a phone which, by the kernel's word, is somebody else. Where the kernel does not know yet, the
+/// fetch will tell.
+fn impostor(mac: MacAddr, trust: &Trust, address: IpAddr) -> Option<Refusal> {
+    if trust.address.unwrap_or_default() != Asking::Phone {
+        return None;
+    }
+    match neighbours::whence(address) {
+        Whence::OnLink(Some(is)) if is != mac => Some(Refusal::OtherPhone { address, is }),
+        _ => None,
+    }
+}
+
 /// An answer, and what the log wants to know about it.
 struct Decided {
     fetched: Fetched,
@@ -376,6 +549,15 @@ struct Decided {
     vendor: Option<String>,
     /// The true reason, which the asker need not be told.
     reason: Option<String>,
+    /// What it did not show.
+    refusal: Option<Refusal>,
+    /// It is what a phone gets that waits for its approval.
+    is_waiting: bool,
+}
+
+/// Whether a password in the clear is taken.
+fn takes_basic(trust: &Trust, request: &ConfigRequest) -> bool {
+    request.proof.encrypted || trust.credentials == Some(Authentication::Basic)
 }
 
 /// Libraries may take their time, so they are not waited for where other requests are served.
@@ -404,12 +586,18 @@ fn asset_or(world: &World, path: &str, reason: String) -> Fetched {
 impl Desk for Dispatch {
     async fn fetch(&self, request: ConfigRequest) -> Fetched {
         let began = Instant::now();
-        let Decided { fetched, device, vendor, reason } = self.decide(&request).await;
+        let (token, path) = tokens::split(&request.path);
+        let token = token.map(str::to_owned);
+        let request = ConfigRequest { path: path.to_owned(), ..request };
+        let Decided { fetched, device, vendor, reason, refusal, is_waiting } =
+            self.decide(&request, token.as_deref()).await;
         let (outcome, bytes, digest) = match &fetched {
+            _ if refusal.is_some() => ("refused", 0, String::new()),
+            Fetched::Found(file) if is_waiting => (WAITING, file.body.len() as u64, file.etag.clone()),
             Fetched::Found(file) => ("rendered", file.body.len() as u64, file.etag.clone()),
             Fetched::Asset(asset) => ("asset", asset.len, String::new()),
             Fetched::Unknown { .. } => ("unknown", 0, String::new()),
-            Fetched::Refused { .. } => ("refused", 0, String::new()),
+            Fetched::Refused { .. } | Fetched::Challenged { .. } => ("refused", 0, String::new()),
             Fetched::Failed { .. } => ("failed", 0, String::new()),
         };
         // What was served as an asset needs no reason why no plugin had it.
@@ -423,8 +611,34 @@ impl Desk for Dispatch {
             tracing::info!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
         }
         let (door, outcome) = (door.into(), outcome.into());
+        if let (Some(_), Some(reason)) = (refusal, reason) {
+            // Who asks in a phone's name is not the phone: nothing of what the phone did changes.
+            let from = request.peer.ip().to_canonical();
+            self.record(device, Happening::Denied { door, file: file.to_owned(), from, reason });
+            return fetched;
+        }
         self.record(device, Happening::Fetched { door, file: file.to_owned(), outcome, bytes, digest, micros });
         fetched
+    }
+}
+
+impl Dispatch {
+    /// Silence to somebody who announces himself as a phone that he is not, without any trace in what is known of the phone but this.
+    fn not_answered(&self, heard: &Heard, mac: MacAddr, refusal: &Refusal) -> Announcement {
+        let reason = refusal.to_string();
+        tracing::warn!(
+            device = %mac,
+            door = "pnp",
+            peer = %heard.from,
+            interface = heard.interface,
+            outcome = "silence",
+            reason,
+            "subscribe"
+        );
+        let from = IpAddr::V4(*heard.from.ip());
+        let (door, file) = (Door::Pnp.as_str().into(), "SUBSCRIBE".to_owned());
+        self.record(Some(mac), Happening::Denied { door, file, from, reason: reason.clone() });
+        Announcement::Silence { reason }
     }
 }
 
@@ -437,6 +651,12 @@ impl Announcer for Dispatch {
             interface: Some(heard.interface.clone()),
             local: IpAddr::V4(heard.local),
         };
+        let planned = world.plan(&peer);
+        if let (Ok(Plan::Own { trust, .. }), Some(mac)) = (&planned, heard.identity.mac)
+            && let Some(refusal) = impostor(mac, trust, IpAddr::V4(*heard.from.ip()))
+        {
+            return self.not_answered(&heard, mac, &refusal);
+        }
         // Who is asked about again has not spoken again.
         if !heard.again {
             self.observe(
@@ -451,9 +671,9 @@ impl Announcer for Dispatch {
                 self.registry.hears_at(mac, heard.contact);
             }
         }
-        let planned = match world.plan(&peer) {
+        let planned = match planned {
             Ok(Plan::Forward { url }) => Ok((url, None)),
-            Ok(Plan::Own { choice, announced }) => {
+            Ok(Plan::Own { choice, announced, .. } | Plan::Bootstrap { choice, announced }) => {
                 let vendor = choice.plugin.id.clone();
                 let url = if choice.plugin.is_library() {
                     tokio::task::spawn_blocking(move || choice.plugin.announce(&announced))
@@ -473,8 +693,8 @@ impl Announcer for Dispatch {
             Err(reason) => (Announcement::Silence { reason }, None),
         };
         let (outcome, url, reason) = match &announcement {
-            Announcement::Url(url) => ("announced", url.as_str(), ""),
-            Announcement::Silence { reason } => ("silence", "", reason.as_str()),
+            Announcement::Url(url) => ("announced", tokens::masked(url), ""),
+            Announcement::Silence { reason } => ("silence", "".into(), reason.as_str()),
         };
         tracing::info!(
             device = device.map(tracing::field::display),
@@ -487,7 +707,7 @@ impl Announcer for Dispatch {
             interface = heard.interface,
             again = heard.again.then_some(true),
             outcome,
-            url,
+            url = &*url,
             reason,
             "subscribe"
         );
@@ -514,7 +734,7 @@ impl Announcer for Dispatch {
             Outcome::TimedOut => (None, "no answer to the NOTIFY within 32 s".to_owned()),
             Outcome::Unsent { reason } => (None, reason.clone()),
         };
-        let device = mac.map(tracing::field::display);
+        let (device, url) = (mac.map(tracing::field::display), &*tokens::masked(url));
         if status.is_some_and(|status| (200..300).contains(&status)) {
             tracing::info!(device, peer = %to, url, status, "notified");
         } else {

@@ -297,6 +297,7 @@ impl Dispatch {
             books: Arc::clone(&now.books),
             images: Arc::clone(&now.images),
             shelf: Arc::clone(&now.shelf),
+            tokens: Arc::clone(&now.tokens),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };

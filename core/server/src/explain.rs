@@ -3,6 +3,7 @@
 //! Asks the same questions that the doors ask, so that what it says is what happens.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr},
 };
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     enrol::place,
+    tokens, trust,
     world::{Peer, Plan, World, in_vain},
 };
 
@@ -45,6 +47,8 @@ pub struct Explanation {
     pub list: Option<String>,
     /// What the policy for firmware comes to.
     pub firmware: Option<String>,
+    /// What it has to show before it is given its own file.
+    pub trust: Vec<String>,
     /// Files that this phone may fetch.
     pub files: Vec<(String, String)>,
     /// The URL that a NOTIFY would carry.
@@ -259,13 +263,15 @@ impl Explanation {
                 self.url = Some(url);
                 "answered with 200 and a NOTIFY with somebody else's URL, as the settings say (forward)".into()
             }
-            Ok(Plan::Own { choice, announced }) => match choice.plugin.announce(&announced) {
-                Ok(url) => {
-                    self.url = Some(url);
-                    "answered with 200 and a NOTIFY".into()
+            Ok(Plan::Own { choice, announced, .. } | Plan::Bootstrap { choice, announced }) => {
+                match choice.plugin.announce(&announced) {
+                    Ok(url) => {
+                        self.url = Some(tokens::masked(&url).into_owned());
+                        "answered with 200 and a NOTIFY".into()
+                    }
+                    Err(error) => format!("no answer: no URL can be made for it: {error}"),
                 }
-                Err(error) => format!("no answer: no URL can be made for it: {error}"),
-            },
+            }
             Err(reason) => format!("no answer: {reason}"),
         };
     }
@@ -273,10 +279,13 @@ impl Explanation {
     fn settings(&mut self, resolved: &Resolved) {
         self.profile = resolved.profile.clone();
         self.firmware = resolved.firmware.clone();
+        self.trust = trust::in_words(&resolved.trust);
         self.layers =
             resolved.layers.iter().map(|layer| format!("{} ({}:{})", layer.name, layer.file, layer.line)).collect();
         // Serialised outside of `Secret::exposed`, so that passwords come masked.
-        let phone = serde_json::to_value(&resolved.phone).unwrap_or_default();
+        let mut phone = serde_json::to_value(&resolved.phone).unwrap_or_default();
+        phone["trust"] = serde_json::to_value(&resolved.trust).unwrap_or_default();
+        mask_tokens(&mut phone);
         let zone = phone.get("zone").filter(|zone| !zone.is_null()).map(|zone| zone["posix"].clone());
         self.values = resolved
             .origins
@@ -298,6 +307,19 @@ impl Explanation {
         let complaints = in_vain(plugin, resolved);
         self.complaints =
             complaints.iter().map(|complaint| format!("{}: {}", complaint.field, complaint.reason)).collect();
+    }
+}
+
+fn mask_tokens(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = tokens::masked(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask_tokens),
+        Value::Object(fields) => fields.values_mut().for_each(mask_tokens),
+        _ => {}
     }
 }
 
@@ -355,6 +377,8 @@ impl fmt::Display for Explanation {
         .collect();
         section("What was decided", &decided)?;
         section("Files it may fetch", &self.files)?;
+        let trust: Vec<_> = self.trust.iter().map(|words| ("•".to_owned(), words.clone())).collect();
+        section("What it has to show", &trust)?;
         let layers: Vec<_> =
             self.layers.iter().enumerate().map(|(index, layer)| ((index + 1).to_string(), layer.clone())).collect();
         section("Layers, weakest first", &layers)?;

@@ -21,6 +21,7 @@ use similar::TextDiff;
 use crate::{
     explain,
     settings::Settings,
+    tokens::Tokens,
     world::{self, Peer, World},
 };
 
@@ -113,6 +114,7 @@ impl Bench {
             books: Arc::new(books),
             images: Arc::default(),
             shelf: Arc::clone(&self.shelf),
+            tokens: Arc::new(Tokens::for_show()),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         })

@@ -15,6 +15,8 @@ pub mod explain;
 pub mod golden;
 pub mod http;
 pub mod limits;
+pub mod login;
+pub mod neighbours;
 pub mod network;
 pub mod pnp;
 pub mod progress;
@@ -28,6 +30,8 @@ pub mod settings;
 mod slots;
 mod socket;
 pub mod tftp;
+pub mod tokens;
+pub mod trust;
 pub mod versions;
 pub mod world;
 

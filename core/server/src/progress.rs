@@ -307,6 +307,8 @@ mod tests {
             ignored: false,
             identity: Identity::default(),
             door: "pnp".into(),
+            announced_from: None,
+            open: None,
             address: None,
             contact: None,
             interface: None,

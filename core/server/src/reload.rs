@@ -28,6 +28,7 @@ use crate::{
     dispatch::Dispatch,
     run::stopped,
     settings::{Settings, SettingsFile},
+    tokens::Tokens,
     world::{Finding, Severity, Trouble, World},
 };
 
@@ -47,7 +48,8 @@ pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     let (files, mut findings) = Files::read(&settings, None);
     let (shelf, problems) = Shelf::build(&settings.places(), None, limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    (world(settings, files, Arc::new(shelf)), findings)
+    let tokens = Arc::new(Tokens::of(&settings.state));
+    (world(settings, files, Arc::new(shelf), tokens), findings)
 }
 
 /// What administrators write, plugins aside.
@@ -68,13 +70,14 @@ impl Files {
     }
 }
 
-fn world(settings: Settings, files: Files, shelf: Arc<Shelf>) -> World {
+fn world(settings: Settings, files: Files, shelf: Arc<Shelf>, tokens: Arc<Tokens>) -> World {
     World {
         settings: Arc::new(settings),
         fleet: Arc::new(files.fleet),
         books: Arc::new(files.books),
         images: Arc::new(files.images),
         shelf,
+        tokens,
         held: HashMap::new(),
         troubles: BTreeMap::new(),
     }
@@ -152,7 +155,7 @@ pub fn again(
     let known = if asked || !same_ground { Arc::new(current.shelf.willing(asked)) } else { Arc::clone(&current.shelf) };
     let (shelf, problems) = Shelf::build(&settings.places(), Some(&known), limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
-    let mut world = world(settings, files, Arc::new(shelf));
+    let mut world = world(settings, files, Arc::new(shelf), Arc::clone(&current.tokens));
     if same_ground && same_plugins(current, &world) && !asked {
         world.held.clone_from(&current.held);
         world.troubles.clone_from(&current.troubles);
@@ -172,6 +175,7 @@ pub fn again(
             books: Arc::clone(&world.books),
             images: Arc::clone(&world.images),
             shelf: Arc::new(world.shelf.keeping(old, Problem::new("", 0, ""))),
+            tokens: Arc::clone(&world.tokens),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };

@@ -45,6 +45,8 @@ pub struct ConfigRequest {
 pub struct Proof {
     /// Nobody on the way could read along.
     pub encrypted: bool,
+    /// It came through another server that is not one of the site's own proxies: its address is that server's.
+    pub relayed: bool,
     /// The client certificate, which one of the authorities that this site trusts has signed.
     pub certificate: Option<Arc<ClientCertificate>>,
     pub credentials: Option<Arc<Credentials>>,
@@ -77,7 +79,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The four outcomes, kept apart so that the log, the counters and `explain` can tell "no such phone" from "broken template".
+/// The outcomes, kept apart so that the log, the counters and `explain` can tell "no such phone" from "broken template".
 #[derive(Clone, Debug)]
 pub enum Fetched {
     Found(ConfigFile),
@@ -90,6 +92,10 @@ pub enum Fetched {
     /// There is such a file, but not for this asker. HTTP 403, TFTP error 2.
     Refused {
         reason: String,
+    },
+    /// There is such a file, for who logs in: the values of `WWW-Authenticate`. HTTP 401, TFTP error 2.
+    Challenged {
+        challenges: Vec<String>,
     },
     /// There is such a file, and it could not be made. HTTP 500, TFTP error 0. `public` is safe to send; the chain is in the log.
     Failed {

@@ -16,8 +16,7 @@ use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, R
 use provost_host::{CallError, Choice, InService, Route, Shelf};
 use provost_plugin::{
     Announced, Complaint, MacAddr, Phone, PluginError, expand_url,
-    model::Identity,
-    model::Protocol,
+    model::{Identity, Line, PendingFiles, Protocol, Sip, TokenUse, Trust},
     offered_files, offers,
     spec::{FileKind, FileSpec},
 };
@@ -28,7 +27,11 @@ use crate::{
     assets,
     request::{Asset, ConfigFile},
     settings::Settings,
+    tokens::{self, Tokens},
 };
+
+/// Seconds after which a phone looks again that waits for its approval.
+const BOOTSTRAP_REFRESH: u32 = 300;
 
 #[derive(Debug)]
 pub struct World {
@@ -37,6 +40,7 @@ pub struct World {
     pub books: Arc<Phonebooks>,
     pub images: Arc<Images>,
     pub shelf: Arc<Shelf>,
+    pub tokens: Arc<Tokens>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
     /// Devices that failed when this world was tried, held ones among them.
@@ -140,8 +144,10 @@ pub struct Peer {
 /// A phone that will be told a URL.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    /// Ours: the plugin words it.
-    Own { choice: Choice, announced: Box<Announced> },
+    /// Ours: the plugin words it. The phone has to show what `trust` says.
+    Own { choice: Choice, announced: Box<Announced>, trust: Box<Trust> },
+    /// A stranger's, who is given what holds no secret.
+    Bootstrap { choice: Choice, announced: Box<Announced> },
     /// Somebody else's, ready to be sent.
     Forward { url: String },
 }
@@ -155,6 +161,8 @@ pub struct Located {
     /// Index into the files of the plugin's spec.
     pub file: usize,
     pub resolved: Resolved,
+    /// It is for a phone in no file, and holds no secret.
+    pub stranger: bool,
 }
 
 impl Located {
@@ -205,7 +213,13 @@ impl World {
             return Ok(Plan::Forward { url });
         }
         let mac = identity.mac.ok_or("its message names no MAC, so it cannot be looked up")?;
-        let device = device.ok_or_else(|| self.why_pending(mac, peer))?;
+        let Some(device) = device else {
+            let choice = choice.map_err(|_| self.why_pending(mac, peer))?;
+            let resolved = self.bootstrap(mac, &choice.plugin, peer).ok().flatten();
+            let resolved = resolved.ok_or_else(|| self.why_pending(mac, peer))?;
+            let announced = Box::new(Announced { identity: identity.clone(), base_url: resolved.phone.base_url });
+            return Ok(Plan::Bootstrap { choice, announced });
+        };
         if !device.is_enabled() {
             return Err(format!("{mac} is disabled ({}:{})", device.file(), device.line()));
         }
@@ -219,8 +233,19 @@ impl World {
             firmware: resolved.phone.firmware.clone(),
             ..identity.clone()
         };
-        let announced = Box::new(Announced { identity, base_url: resolved.phone.base_url });
-        Ok(Plan::Own { choice, announced })
+        let mut base_url = resolved.phone.base_url;
+        if has_token(&resolved.trust) {
+            let first = self.tokens.first(mac, SystemTime::now()).map_err(|error| error.to_string())?;
+            base_url = tokens::with(&self.base_url(&resolved.phone.settings, peer), &first);
+        }
+        let announced = Box::new(Announced { identity, base_url });
+        Ok(Plan::Own { choice, announced, trust: Box::new(resolved.trust) })
+    }
+
+    /// This server as the phone with these settings reaches it, without a token.
+    fn base_url(&self, settings: &provost_plugin::model::Settings, peer: &Peer) -> String {
+        let over_tftp = settings.provisioning.protocol == Some(Protocol::Tftp);
+        self.settings.base_url(peer.address, peer.local, over_tftp)
     }
 
     /// The settings of one device of ours, resolved for where it stands.
@@ -228,19 +253,47 @@ impl World {
         if let Some(older) = self.held.get(&mac) {
             return older.resolve(mac, plugin, peer);
         }
-        let resolve = |over_tftp: bool| {
-            let base_url = self.settings.base_url(peer.address, peer.local, over_tftp);
+        let resolve = |base_url: String| {
             let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
             let asker = Asker { mac, identity: peer.identity.clone(), place };
             self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
         };
-        let mut resolved = resolve(false)?;
-        // Which protocol the base URL has is itself a setting of the phone.
-        if resolved.phone.settings.provisioning.protocol == Some(Protocol::Tftp) {
-            resolved = resolve(true)?;
+        let usual = self.settings.base_url(peer.address, peer.local, false);
+        let mut resolved = resolve(usual.clone())?;
+        // Which protocol the base URL has, and whether there is a token in it, is itself a setting of the phone.
+        let mut base_url = self.base_url(&resolved.phone.settings, peer);
+        if has_token(&resolved.trust) {
+            base_url = tokens::with(&base_url, &self.tokens.steady(mac).map_err(|error| error.to_string())?);
+        }
+        if base_url != usual {
+            resolved = resolve(base_url)?;
         }
         resolved.furnish(&plugin.spec, &self.books, &self.images);
         Ok(resolved)
+    }
+
+    /// What a phone is given that is in no file: what holds for all phones where it is, and nothing secret. None: nothing.
+    fn bootstrap(&self, mac: MacAddr, plugin: &InService, peer: &Peer) -> Result<Option<Resolved>, NotLocated> {
+        let mut resolved = self.common(plugin, peer.identity.model.as_deref(), peer)?;
+        if resolved.trust.pending != Some(PendingFiles::Bootstrap) {
+            return Ok(None);
+        }
+        let waiting = || Some("Waiting for approval".to_owned());
+        let phone = &mut resolved.phone;
+        phone.mac = Some(mac);
+        // No server, so that it registers nowhere under a name that no PBX knows.
+        phone.settings.sip = Sip::default();
+        phone.settings.lines = vec![Line {
+            position: Some(1),
+            enabled: Some(true),
+            label: waiting(),
+            display_name: waiting(),
+            username: Some(mac.bare()),
+            auth_username: Some(mac.bare()),
+            ..Line::default()
+        }];
+        phone.settings.provisioning.refresh.get_or_insert(BOOTSTRAP_REFRESH);
+        Ok(Some(resolved))
     }
 
     /// What a file that many phones share may know of this one.
@@ -296,6 +349,18 @@ impl World {
                 Some(device) => format!("{mac} is disabled ({}:{})", device.file(), device.line()),
                 None => format!("{mac} is not in the inventory"),
             };
+            let named = routes.iter().find(own).and_then(|route| route.captured.model.clone());
+            let peer = Peer { identity: self.known(&identity, &plugin, named), ..peer.clone() };
+            if device.is_none()
+                && let Some(resolved) = self.bootstrap(mac, &plugin, &peer)?
+                && let Some(route) = routes
+                    .iter()
+                    .filter(own)
+                    .find(|route| offers(&plugin.spec.files[route.file], &resolved.phone))
+                    .filter(|route| plugin.spec.files[route.file].kind == FileKind::Device)
+            {
+                return Ok(Located { plugin: Arc::clone(&plugin), choice, file: route.file, resolved, stranger: true });
+            }
             return Err(NotLocated::Pending(mac, why));
         }
         let peer = Peer {
@@ -339,7 +404,13 @@ impl World {
                 }
             };
             if offers(file, &resolved.phone) {
-                return Ok(Located { plugin: Arc::clone(&plugin), choice, file: route.file, resolved });
+                return Ok(Located {
+                    plugin: Arc::clone(&plugin),
+                    choice,
+                    file: route.file,
+                    resolved,
+                    stranger: false,
+                });
             }
         }
         Err(NotLocated::Unknown(why))
@@ -359,7 +430,7 @@ impl World {
         let own = self.known(&peer.identity, &route.plugin, route.captured.model.clone());
         let mut resolved = self.common(&route.plugin, own.model.as_deref(), peer)?;
         resolved.phone.book = Some(Arc::clone(book));
-        Ok(Located { plugin: Arc::clone(&route.plugin), choice: None, file: route.file, resolved })
+        Ok(Located { plugin: Arc::clone(&route.plugin), choice: None, file: route.file, resolved, stranger: false })
     }
 
     /// What is known of a phone once its plugin is settled: the User-Agent as that vendor writes it, then what was seen before.
@@ -456,6 +527,10 @@ pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, Str
         content_type: rendered.content_type.into(),
         modified,
     })
+}
+
+fn has_token(trust: &Trust) -> bool {
+    matches!(trust.token, Some(TokenUse::Offered | TokenUse::Required))
 }
 
 /// What somebody asks for in vain. A value that nobody wrote (a name taken from the title of a list, the first line) is not asked for.

@@ -145,6 +145,7 @@ fn world(directory: &std::path::Path) -> World {
         books: Arc::default(),
         images: Arc::default(),
         shelf: Arc::new(shelf),
+        tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
         held: HashMap::default(),
         troubles: std::collections::BTreeMap::default(),
     }

@@ -192,11 +192,7 @@ impl Challenge {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> String {
-        let joined = parts.join(&b':');
-        match self.algorithm {
-            Algorithm::Md5 => format!("{:x}", Md5::digest(joined)),
-            Algorithm::Sha256 => format!("{:x}", Sha256::digest(joined)),
-        }
+        hash(self.algorithm, parts)
     }
 }
 
@@ -220,6 +216,86 @@ fn challenges(line: &[u8]) -> Vec<(&[u8], Vec<Param<'_>>)> {
         }
     }
     found
+}
+
+/// What a client says who answers a challenge of ours: the header `Authorization` of HTTP, where Digest is the same as in SIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub user: String,
+    pub realm: String,
+    pub nonce: String,
+    /// As the client wrote it.
+    pub uri: String,
+    /// The count of the nonce's uses; none in answers of the kind from before RFC 2617.
+    pub count: Option<u32>,
+    algorithm: Algorithm,
+    /// `nc` and `cnonce` as written.
+    auth: Option<(Octets, Octets)>,
+    response: String,
+}
+
+impl Claimed {
+    /// None where it is not Digest, or not whole, or of an algorithm that we do not offer.
+    pub fn read(header: &[u8]) -> Option<Claimed> {
+        let (scheme, parameters) = challenges(header).into_iter().next()?;
+        if !scheme.eq_ignore_ascii_case(b"Digest") {
+            return None;
+        }
+        let get = |name: &str| parameters.iter().find(|param| param.is(name))?.inside_quotes();
+        let said = |name| get(name).and_then(|value| String::from_utf8(value.to_vec()).ok());
+        let algorithm = match get("algorithm") {
+            None => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case(b"MD5") => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case(b"SHA-256") => Algorithm::Sha256,
+            Some(_) => return None,
+        };
+        let auth = match get("qop") {
+            None => None,
+            Some(qop) if qop.eq_ignore_ascii_case(b"auth") => {
+                Some((Octets(get("nc")?.to_vec()), Octets(get("cnonce")?.to_vec())))
+            }
+            Some(_) => return None,
+        };
+        let count = match &auth {
+            Some((count, _)) => Some(u32::from_str_radix(std::str::from_utf8(&count.0).ok()?, 16).ok()?),
+            None => None,
+        };
+        Some(Claimed {
+            user: said("username")?,
+            realm: said("realm")?,
+            nonce: said("nonce")?,
+            uri: said("uri")?,
+            count,
+            algorithm,
+            auth,
+            response: said("response")?,
+        })
+    }
+
+    /// Whether it was made with this password, for a request of this method.
+    pub fn is_by(&self, method: &str, password: &str) -> bool {
+        let hash = |parts: &[&[u8]]| hash(self.algorithm, parts);
+        let ha1 = hash(&[self.user.as_bytes(), self.realm.as_bytes(), password.as_bytes()]);
+        let ha2 = hash(&[method.as_bytes(), self.uri.as_bytes()]);
+        let expected = match &self.auth {
+            Some((count, cnonce)) => {
+                hash(&[ha1.as_bytes(), self.nonce.as_bytes(), &count.0, &cnonce.0, b"auth", ha2.as_bytes()])
+            }
+            None => hash(&[ha1.as_bytes(), self.nonce.as_bytes(), ha2.as_bytes()]),
+        };
+        let said = self.response.to_ascii_lowercase();
+        // In a time that does not tell how far it is right.
+        said.len() == expected.len()
+            && said.bytes().zip(expected.bytes()).fold(0, |all, (one, other)| all | (one ^ other)) == 0
+    }
+}
+
+fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> String {
+    let joined = parts.join(&b':');
+    match algorithm {
+        Algorithm::Md5 => format!("{:x}", Md5::digest(joined)),
+        Algorithm::Sha256 => format!("{:x}", Sha256::digest(joined)),
+    }
 }
 
 #[cfg(test)]
@@ -333,5 +409,31 @@ mod tests {
         let asked = Challenge::from_response(&response).unwrap();
         let answer = asked.answer(&CIRCLE, "NOTIFY", b"sip:1@h", "c").unwrap();
         assert!(answer.value().contains("realm=\"a \\\"b\\\" \u{fc}, c\", nonce=\"\""), "{}", answer.value());
+    }
+
+    #[test]
+    fn the_example_of_rfc_7616_is_by_who_knows_the_password() {
+        // Section 3.9.1.
+        let said = |algorithm: &str, response: &str| {
+            let header = format!(
+                "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", algorithm={algorithm}, \
+                 nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
+                 cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, response=\"{response}\", \
+                 opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""
+            );
+            Claimed::read(header.as_bytes()).unwrap()
+        };
+        let md5 = said("MD5", "8ca523f5e9506fed4657c9700eebdbec");
+        assert_eq!((md5.user.as_str(), md5.count), ("Mufasa", Some(1)));
+        assert!(
+            md5.is_by("GET", "Circle of Life")
+                && !md5.is_by("GET", "Circle of life")
+                && !md5.is_by("HEAD", "Circle of Life")
+        );
+        let sha = said("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1");
+        assert!(sha.is_by("GET", "Circle of Life"));
+        assert_eq!(Claimed::read(b"Basic dTpw"), None);
+        assert_eq!(Claimed::read(b"Digest username=\"u\", realm=\"r\""), None);
+        assert_eq!(Claimed::read(b""), None);
     }
 }

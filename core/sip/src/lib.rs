@@ -19,7 +19,7 @@ mod via;
 mod wire;
 
 pub use compose::Unsendable;
-pub use digest::{Algorithm, Authorization, Challenge, Credentials, NotAnswerable};
+pub use digest::{Algorithm, Authorization, Challenge, Claimed, Credentials, NotAnswerable};
 pub use reader::{BodyFit, Header, Headers, MAX_DATAGRAM, MAX_HEADERS, Message, Request, Response, Unreadable, read};
 pub use response::{Answer, NotAnswer};
 pub use subscribe::{FoundMac, MacPlace, NotPnp, PACKAGE, Subscribe, TransactionKey};

@@ -30,6 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Body, Mac, Query, Yaml, aside,
+    trust::Opened,
     write::{Assignment, renamed},
 };
 use crate::{Admin, problem::Problem};
@@ -179,6 +180,10 @@ pub(crate) struct Details {
     in_vain: Vec<String>,
     /// What came of the last time that it was told to fetch again.
     order: Option<LastOrder>,
+    /// What it has to show before it is given its own files.
+    trust: Vec<String>,
+    /// It is open for provisioning.
+    open: Option<Opened>,
     /// What it was seen doing, the oldest first.
     #[schema(value_type = Vec<Object>)]
     events: Value,
@@ -460,6 +465,7 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
             restarted: order.restarted,
         });
         let row = |stage| known.row(stage);
+        let open = known.record.as_ref().and_then(|record| record.open.as_ref()).and_then(Opened::of);
         if known.state() != Shown::Enrolled {
             let peer = progress::peer(mac, known.record.as_ref());
             let trouble = world.plan(&peer).err();
@@ -474,22 +480,26 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
                 files,
                 in_vain,
                 order,
+                trust: Vec::new(),
+                open,
                 events,
             }));
         }
-        let (files, reason, in_vain, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
+        let (files, reason, in_vain, trust, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
             Ok((offer, files)) => {
                 let in_vain = world::in_vain(&offer.choice.plugin, &offer.resolved);
                 let in_vain = in_vain.iter().map(|wish| format!("{}: {}", wish.field, wish.reason)).collect();
-                (files, Some(explain::why(&offer.choice)), in_vain, None)
+                let trust = provost_server::trust::in_words(&offer.resolved.trust);
+                (files, Some(explain::why(&offer.choice)), in_vain, trust, None)
             }
-            Err(why) => (Vec::new(), None, Vec::new(), Some(why)),
+            Err(why) => (Vec::new(), None, Vec::new(), Vec::new(), Some(why)),
         };
         let stage = progress::progress(known.record.as_ref(), &files, SystemTime::now()).into();
         let trouble = trouble.or_else(|| world.troubles.get(&mac).map(|trouble| trouble.why.clone()));
         let files = files.into_iter().map(File::from).collect::<Vec<File>>();
         let suggested_because = None;
-        Ok(Json(Details { row: row(Some(stage)), reason, trouble, suggested_because, files, in_vain, order, events }))
+        let row = row(Some(stage));
+        Ok(Json(Details { row, reason, trouble, suggested_because, files, in_vain, order, trust, open, events }))
     })
     .await?
 }

@@ -16,6 +16,7 @@ pub(crate) mod provenance;
 pub(crate) mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
+pub(crate) mod trust;
 pub(crate) mod write;
 
 use axum::{
@@ -74,6 +75,8 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::ignore, devices::unignore))
         .routes(routes!(devices::swap))
         .routes(routes!(devices::resync))
+        .routes(routes!(trust::open, trust::close))
+        .routes(routes!(trust::revoke))
         .routes(routes!(import::import))
         .routes(routes!(import::export))
         .routes(routes!(approvals::approve))

@@ -1,12 +1,13 @@
 //! What a phone would get now and why, for eyes that are not to see its passwords.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use axum::{Json, extract::State};
 use provost_plugin::{MacAddr, Phone};
 use provost_server::{
     explain, progress,
     request::ConfigFile,
+    tokens,
     world::{self, Located, Peer, World},
 };
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,12 @@ fn with_mask(phone: &Phone, mask: &str) -> Result<Phone, serde_json::Error> {
     fn change(value: &mut Value, mask: &str) {
         match value {
             Value::String(text) if text == MASKED => mask.clone_into(text),
+            // The token in its URLs is as good as a password.
+            Value::String(text) => {
+                if let Cow::Owned(masked) = tokens::masked(text) {
+                    *text = masked.replace(tokens::MASK, mask);
+                }
+            }
             Value::Array(items) => items.iter_mut().for_each(|item| change(item, mask)),
             Value::Object(fields) => fields.values_mut().for_each(|field| change(field, mask)),
             _ => {}

@@ -26,7 +26,7 @@ use crate::{
     api::{
         Body, Mac, Query, devices, function_keys,
         preview::{self, Which},
-        provenance, settings,
+        provenance, settings, trust,
         write::{Account, Assignment},
     },
     problem::Problem,
@@ -107,13 +107,18 @@ pub(super) async fn draw(
         true => preview::explanation(State(admin.clone()), Mac(mac)).await?.0,
         false => Json::Null,
     };
+    let has_token = explanation["values"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|value| value["field"] == "trust.token" && value["value"] != "off");
     let world = admin.desk.world();
     let profiles: Vec<&str> = world.fleet.profiles().collect();
     let kept = |name: &str| wrong.map(|(_, fields)| fields.get(name).to_owned()).unwrap_or_default();
     let page = show(
         "device.html",
         context! {
-            csrf => session.csrf.as_str(), here => "device", is_known, names => data(&names), shown, unshown, profiles => data(&profiles), file,
+            csrf => session.csrf.as_str(), here => "device", is_known, has_token, names => data(&names), shown, unshown, profiles => data(&profiles), file,
             boots => boots(&device["events"]), traced, complete, keys, chosen, module, version,
             device => data(&device),
             values => data(&explanation["values"]),
@@ -229,6 +234,16 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
         }
         "not_enrolled" => ("RULE".to_owned(), "It could not be enrolled".to_owned(), text("reason"), "bad"),
         "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
+        "denied" => (
+            text("door").to_uppercase(),
+            format!("{} was refused to {}", text("file"), text("from")),
+            text("reason"),
+            "bad",
+        ),
+        "opened" => match event["minutes"].as_u64().unwrap_or_default() {
+            0 => ("OPEN".to_owned(), "It was closed".to_owned(), String::new(), "calm"),
+            minutes => ("OPEN".to_owned(), format!("It was opened for {minutes} min"), String::new(), "warn"),
+        },
         "fetched" => {
             let outcome = text("outcome");
             let class = match outcome.as_str() {
@@ -238,6 +253,7 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             };
             let word = match outcome.as_str() {
                 "rendered" => "rendered for it",
+                "waiting" => "what a phone gets that waits for its approval",
                 "asset" => "sent as it is",
                 "unknown" => "there is no such file for it",
                 other => other,
@@ -321,6 +337,22 @@ pub(super) async fn resync(
     let order = devices::Order { reboot: fields.get("reboot") == "yes" };
     let told = devices::resync(State(door.admin.clone()), Mac(mac), Body(order)).await;
     done(&door, &session, mac, &fields, told.map(|_| (mac, "resynced"))).await
+}
+
+pub(super) async fn open(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(fields): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let admin = State(door.admin.clone());
+    let outcome = match fields.get("act") {
+        "close" => trust::close(admin, Mac(mac)).await.map(|_| (mac, "closed")),
+        "revoke" => trust::revoke(admin, Mac(mac)).await.map(|_| (mac, "revoked")),
+        _ => trust::open(admin, Mac(mac), Body(trust::Order::default())).await.map(|_| (mac, "opened")),
+    };
+    done(&door, &session, mac, &fields, outcome).await
 }
 
 pub(super) async fn swap(

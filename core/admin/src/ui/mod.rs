@@ -90,6 +90,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/approve", post(device::approve))
         .route("/devices/{mac}/ignore", post(device::ignore))
         .route("/devices/{mac}/resync", post(device::resync))
+        .route("/devices/{mac}/open", post(device::open))
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/key", post(key::save))

@@ -5,6 +5,7 @@
 use std::{
     net::SocketAddr,
     ops::Range,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +16,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::{Body as _, Incoming},
     header::{self, HeaderValue},
+    http::request::Parts,
 };
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::{
     chunks::FileChunks,
-    request::{Asset, ConfigFile, ConfigRequest, Desk, Door, Fetched, LONGEST_NAME, Proof, asked_name},
+    request::{Asset, ConfigFile, ConfigRequest, Credentials, Desk, Door, Fetched, LONGEST_NAME, Proof, asked_name},
 };
 
 const SERVER: HeaderValue = HeaderValue::from_static("Provost");
@@ -36,6 +38,9 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// Nothing we serve wants a request body. A short one is read, so that the peer gets to hear its answer before the connection closes.
 const BODY_READ: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// What servers write into a request that they pass on.
+const RELAYED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 
 pub(super) async fn answer<D: Desk>(
     desk: &D,
@@ -53,7 +58,11 @@ pub(super) async fn answer<D: Desk>(
             Ok(path) => {
                 let user_agent = head.headers.get(header::USER_AGENT);
                 let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                let proof = Proof::default();
+                let proof = Proof {
+                    relayed: RELAYED.iter().any(|name| head.headers.contains_key(*name)),
+                    credentials: credentials(&head),
+                    ..Proof::default()
+                };
                 let request = ConfigRequest { door: Door::Http, path, user_agent, peer, local, proof };
                 let found = desk.fetch(request).await;
                 compose(found, &head.headers).await
@@ -74,6 +83,14 @@ pub(super) async fn answer<D: Desk>(
         *answer.body_mut() = Content::Nothing;
     }
     answer.map(|content| Body::new(content, answering))
+}
+
+/// What the client says of itself where it was asked who it is.
+fn credentials(head: &Parts) -> Option<Arc<Credentials>> {
+    let authorization = head.headers.get(header::AUTHORIZATION)?.to_str().ok()?.to_owned();
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let method = if head.method == Method::HEAD { "HEAD" } else { "GET" };
+    Some(Arc::new(Credentials { method, target, authorization }))
 }
 
 /// The name asked for, decoded once.
@@ -111,6 +128,13 @@ async fn compose(found: Fetched, asked: &HeaderMap) -> Response<Content> {
         },
         Fetched::Unknown { reason } => sentence(StatusCode::NOT_FOUND, &reason),
         Fetched::Refused { reason } => sentence(StatusCode::FORBIDDEN, &reason),
+        Fetched::Challenged { challenges } => {
+            let mut answer = sentence(StatusCode::UNAUTHORIZED, "this takes a user name and a password");
+            for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+                answer.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
+            answer
+        }
         Fetched::Failed { public } => sentence(StatusCode::INTERNAL_SERVER_ERROR, &public),
     }
 }

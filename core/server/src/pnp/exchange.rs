@@ -29,7 +29,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{interfaces::Interface, listener::Datagram, neighbours, way::Way};
+use super::{interfaces::Interface, listener::Datagram, way::Way};
+use crate::neighbours;
 use crate::{run::stopped, socket::set_receive_buffer};
 
 /// RFC 3261 §17.1.2.2 and its timers: T1, T2 and 64·T1.
@@ -388,7 +389,7 @@ impl<A: Announcer> Exchange<A> {
         };
         count(&self.counters.subscribes);
         let said = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
-        let mac = said.or_else(|| neighbours::mac_of(*datagram.from.ip()));
+        let mac = said.or_else(|| neighbours::mac_of((*datagram.from.ip()).into()));
         if mac.is_none() {
             // An empty datagram to the discard port (RFC 863) makes the kernel ask for the MAC; the phone's next copy finds it known.
             let _ = self.socket.try_send_to(&[], SocketAddrV4::new(*datagram.from.ip(), 9).into());

@@ -6,6 +6,5 @@
 pub mod exchange;
 pub mod interfaces;
 pub mod listener;
-mod neighbours;
 pub mod resync;
 mod way;

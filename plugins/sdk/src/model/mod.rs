@@ -8,6 +8,7 @@ mod mac;
 mod phone;
 mod secret;
 mod settings;
+mod trust;
 mod zone;
 
 pub use book::{Book, Entry, Number, NumberKind};
@@ -22,4 +23,5 @@ pub use settings::{
     Handset, HourFormat, Ldap, Locale, Network, Phonebook, Protocol, Provisioning, Qos, RemotePhonebook, Settings, Sip,
     Srtp, Syslog, SyslogLevel, Time, Transport, Vlan, VlanPort, Web,
 };
+pub use trust::{Asking, Authentication, PendingFiles, TftpFiles, TokenUse, Trust};
 pub use zone::{Changeover, DstRule, Zone};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ExpansionModule, FunctionKey, Line, Secret};
+use super::{ExpansionModule, FunctionKey, Line, Secret, Trust};
 use crate::Scalar;
 
 /// Settings of one layer. Weakest first: defaults, site, network, vendor, model, profile (with what it extends), device.
@@ -37,6 +37,10 @@ pub struct Settings {
     pub display: Display,
     pub audio: Audio,
     pub dect: Dect,
+    /// What the phone has to show before it is given its own file.
+    // Left out when empty: the server keeps it to itself, so a resolved phone has none.
+    #[serde(skip_serializing_if = "Trust::is_unsaid")]
+    pub trust: Trust,
     /// Raw settings by vendor, in the vendor's own parameter names. They win over everything else.
     // Left out when empty: in a resolved phone they have moved to `phone.raw`, and `phone.vendor` is the vendor's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
