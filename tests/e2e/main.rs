@@ -27,6 +27,8 @@ mod rollouts;
 mod sipp;
 /// Hundreds of phones at once, on a good and on a bad network, by the command line alone.
 mod storm;
+/// Who gets a phone's file that is not the phone.
+mod trust;
 /// The walk-through for authors of plugins, from an empty folder to a configured phone.
 mod walkthrough;
 /// A phone played by hand, for what the simulated one would be too clever to do.

@@ -36,7 +36,14 @@ pub struct Plan {
 
 impl Plan {
     /// For a server on this host of a [`crate::Lan`], with its doors open on all of the host's addresses at the ports of custom.
+    ///
+    /// A host of a [`crate::Lan`] plays many phones and has the MAC address of none, so everybody may ask from everywhere.
     pub fn on(host: &Host) -> Plan {
+        Plan::as_shipped_on(host).file("profiles/lab.yaml", "defaults: { trust: { address: anywhere } }\n")
+    }
+
+    /// The same as it comes, where phones have to have their own MAC addresses.
+    pub fn as_shipped_on(host: &Host) -> Plan {
         let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
         Plan { namespace: Some(host.name().to_owned()), http: any(8080), tftp: any(69), ..Plan::on_loopback() }
     }

@@ -293,6 +293,36 @@ pub(crate) fn revoke(settings: &Settings, words: &AdminArgs, mac: MacAddr, out: 
     Ok(ExitCode::SUCCESS)
 }
 
+pub(crate) fn lockouts(
+    settings: &Settings,
+    words: &AdminArgs,
+    pardon: Option<&str>,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let asking = Asking::new(settings, words)?;
+    if let Some(source) = pardon {
+        asking.send(
+            Method::DELETE,
+            &format!("/api/v1/lockouts?source={}", provost_plugin::percent_encode(source)),
+            &json!({}),
+        )?;
+        writeln!(out, "{source} is let in again")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer = asking.get("/api/v1/lockouts")?;
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&answer["lockouts"])?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = milliseconds(SystemTime::now());
+    for lockout in answer["lockouts"].as_array().into_iter().flatten() {
+        let minutes = lockout["until"].as_u64().unwrap_or_default().saturating_sub(now).div_ceil(60_000);
+        writeln!(out, "{:20}  for {minutes} min  {}", text(lockout, "source"), text(lockout, "why"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn rollouts(
     settings: &Settings,
     words: &AdminArgs,

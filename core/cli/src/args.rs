@@ -138,6 +138,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: AdminArgs,
     },
+    /// Who is locked out by a running server, for having asked for much in vain
+    Lockouts {
+        /// Let this address, or network, in again
+        #[arg(long)]
+        pardon: Option<String>,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
     /// The roll-outs of a running server, or one of them with its phones
     Rollouts {
         /// Number of a roll-out

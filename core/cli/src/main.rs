@@ -119,6 +119,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::open(&settings(&cli.settings)?, &server, mac, minutes, &mut out)
         }
         Command::Revoke { mac, server } => admin::revoke(&settings(&cli.settings)?, &server, mac, &mut out),
+        Command::Lockouts { pardon, json, server } => {
+            admin::lockouts(&settings(&cli.settings)?, &server, pardon.as_deref(), json, &mut out)
+        }
         Command::Rollouts { id, cancel, resume, json, server } => {
             let act = if cancel { Some("cancel") } else { resume.then_some("resume") };
             admin::rollouts(&settings(&cli.settings)?, &server, id, act, json, &mut out)

@@ -18,9 +18,10 @@ use provost_plugin::{
     spec::FileKind,
 };
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
+    guard::{self, Deed, Guard, Standing},
     login::{self, Login, Logins},
     neighbours::{self, Whence},
     pnp::{
@@ -38,6 +39,8 @@ use crate::{
 const ORDERS: usize = 256;
 /// The outcome of a fetch by a phone in no file, which was given what holds no secret.
 const WAITING: &str = "waiting";
+/// Answers that are held back at one time; who comes on top of that hears that it is locked out.
+const LATE: usize = 256;
 /// Where phones hear SIP that never said where.
 const SIP_PORT: u16 = 5060;
 
@@ -56,6 +59,9 @@ pub struct Dispatch {
     pub(crate) strangers: Notify,
     renders: progress::Renders,
     logins: Logins,
+    pub guard: Guard,
+    /// Late answers that wait at one time.
+    late: Semaphore,
 }
 
 /// What a phone was seen doing since some moment.
@@ -79,6 +85,8 @@ impl Dispatch {
             strangers: Notify::new(),
             renders: progress::Renders::default(),
             logins: Logins::new(),
+            guard: Guard::default(),
+            late: Semaphore::new(LATE),
         })
     }
 
@@ -235,18 +243,23 @@ impl Dispatch {
             reason,
             refusal: None,
             is_waiting: false,
+            deed: None,
         };
         let located = match world.locate(&request.path, &peer) {
             Ok(located) => located,
             Err(NotLocated::Unknown(reason)) => {
-                return nobodys(asset_or(&world, &request.path, reason.clone()), peer.identity.mac, Some(reason));
+                let fetched = asset_or(&world, &request.path, reason.clone());
+                let deed = matches!(fetched, Fetched::Unknown { .. }).then_some(Deed::Missing);
+                return Decided { deed, ..nobodys(fetched, peer.identity.mac, Some(reason)) };
             }
             Err(NotLocated::Pending(mac, reason)) => {
+                let is_itself = neighbours::whence(request.peer.ip()) == Whence::OnLink(Some(mac));
                 let identity = Identity { mac: Some(mac), ..peer.identity };
                 self.observe(&world, identity, request.door, request.peer.ip(), None, request.local.ip());
                 // The asker hears the same as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
                 let fetched = Fetched::Unknown { reason: "there is no such file".into() };
-                return nobodys(fetched, Some(mac), Some(reason));
+                let deed = (!is_itself).then_some(Deed::Unknown(mac));
+                return Decided { deed, ..nobodys(fetched, Some(mac), Some(reason)) };
             }
             Err(NotLocated::Failed(mac, reason)) => {
                 let public = "the settings of this phone cannot be put together; the server's log says why".into();
@@ -268,7 +281,8 @@ impl Dispatch {
                     None => Fetched::Unknown { reason: "there is no such file".into() },
                 };
                 let reason = Some(refusal.to_string());
-                return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting };
+                let deed = device.map(|mac| refusal.deed(mac));
+                return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting, deed };
             }
             Err(error) => {
                 let public = "what this phone has to show cannot be looked up; the server's log says why".into();
@@ -305,7 +319,8 @@ impl Dispatch {
                     let refusal = Refusal::Tftp;
                     let (fetched, reason) =
                         (Fetched::Unknown { reason: "there is no such file".into() }, Some(refusal.to_string()));
-                    return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting };
+                    let deed = device.map(|mac| refusal.deed(mac));
+                    return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting, deed };
                 }
                 (Fetched::Found(file), None)
             }
@@ -314,7 +329,7 @@ impl Dispatch {
                 Some(error),
             ),
         };
-        Decided { fetched, device, vendor, reason, refusal: None, is_waiting }
+        Decided { fetched, device, vendor, reason, refusal: None, is_waiting, deed: None }
     }
 
     /// What keeps an asker from a file that was found. An error where it cannot be told.
@@ -375,6 +390,40 @@ impl Dispatch {
             };
         }
         Ok(refusal)
+    }
+
+    /// Makes an asker wait who has tried too much, or gives it nothing. A phone that is what it says is served at once.
+    async fn held_back(&self, request: &ConfigRequest, token: Option<&str>) -> Option<Fetched> {
+        let (world, peer, now) = (self.world(), request.peer.ip(), SystemTime::now());
+        let standing = self.guard.standing(peer, &world.settings.defence.rules(), now);
+        if standing == Standing::Good || is_itself(&world, request, token, now) {
+            return None;
+        }
+        let left = match standing {
+            Standing::Locked(left) => left,
+            _ => match self.late.try_acquire() {
+                Ok(_turn) => {
+                    tokio::time::sleep(guard::DELAY).await;
+                    return None;
+                }
+                Err(_) => guard::DELAY,
+            },
+        };
+        // Not at a level that whoever is locked out could fill a disk with.
+        tracing::debug!(%peer, file = request.path, door = request.door.as_str(), outcome = "locked", "fetch");
+        Some(Fetched::Locked { seconds: left.as_secs().max(1) })
+    }
+
+    /// Counts what somebody did that no phone does.
+    pub(crate) fn count(&self, by: IpAddr, deed: Deed) {
+        let world = self.world();
+        let now = SystemTime::now();
+        for lockout in self.guard.note(by, deed, &world.settings.defence.rules(), now) {
+            let minutes = lockout.until.duration_since(now).unwrap_or_default().as_secs().div_ceil(60);
+            let (source, why) = (lockout.source, lockout.why);
+            // fail2ban reads `peer`.
+            tracing::warn!(peer = %by, %source, minutes, times = lockout.times, reason = why, "locked out");
+        }
     }
 
     /// Opens a phone for provisioning: for so long whoever asks first for its files gets them, as long as nobody else does. None closes
@@ -553,6 +602,20 @@ struct Decided {
     refusal: Option<Refusal>,
     /// It is what a phone gets that waits for its approval.
     is_waiting: bool,
+    /// What counts against the asker.
+    deed: Option<Deed>,
+}
+
+/// Whether whoever asks has shown to be the phone whose file it asks for, whatever was asked from its address before.
+fn is_itself(world: &World, request: &ConfigRequest, token: Option<&str>, now: SystemTime) -> bool {
+    let Some(mac) = world.shelf.routes(&request.path).into_iter().find_map(|route| route.captured.mac) else {
+        return false;
+    };
+    let peer = request.peer.ip();
+    world.fleet.device(mac).is_some()
+        && (matches!(world.tokens.worth(token, mac, peer, now), Ok(Worth::Good))
+            || request.proof.certificate.as_ref().is_some_and(|certificate| certificate.macs.contains(&mac))
+            || neighbours::whence(peer) == Whence::OnLink(Some(mac)))
 }
 
 /// Whether a password in the clear is taken.
@@ -589,15 +652,23 @@ impl Desk for Dispatch {
         let (token, path) = tokens::split(&request.path);
         let token = token.map(str::to_owned);
         let request = ConfigRequest { path: path.to_owned(), ..request };
-        let Decided { fetched, device, vendor, reason, refusal, is_waiting } =
+        if let Some(locked) = self.held_back(&request, token.as_deref()).await {
+            return locked;
+        }
+        let Decided { fetched, device, vendor, reason, refusal, is_waiting, deed } =
             self.decide(&request, token.as_deref()).await;
+        if let Some(deed) = deed {
+            self.count(request.peer.ip(), deed);
+        }
         let (outcome, bytes, digest) = match &fetched {
             _ if refusal.is_some() => ("refused", 0, String::new()),
             Fetched::Found(file) if is_waiting => (WAITING, file.body.len() as u64, file.etag.clone()),
             Fetched::Found(file) => ("rendered", file.body.len() as u64, file.etag.clone()),
             Fetched::Asset(asset) => ("asset", asset.len, String::new()),
             Fetched::Unknown { .. } => ("unknown", 0, String::new()),
-            Fetched::Refused { .. } | Fetched::Challenged { .. } => ("refused", 0, String::new()),
+            Fetched::Refused { .. } | Fetched::Challenged { .. } | Fetched::Locked { .. } => {
+                ("refused", 0, String::new())
+            }
             Fetched::Failed { .. } => ("failed", 0, String::new()),
         };
         // What was served as an asset needs no reason why no plugin had it.

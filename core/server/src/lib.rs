@@ -13,6 +13,7 @@ pub mod edit;
 pub mod enrol;
 pub mod explain;
 pub mod golden;
+pub mod guard;
 pub mod http;
 pub mod limits;
 pub mod login;

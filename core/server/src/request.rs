@@ -97,6 +97,10 @@ pub enum Fetched {
     Challenged {
         challenges: Vec<String>,
     },
+    /// The asker has tried too much that no phone does, and gets nothing for so many seconds. HTTP 429, TFTP error 2.
+    Locked {
+        seconds: u64,
+    },
     /// There is such a file, and it could not be made. HTTP 500, TFTP error 0. `public` is safe to send; the chain is in the log.
     Failed {
         public: String,

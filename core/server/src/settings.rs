@@ -7,13 +7,14 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::quiet::Hours;
+use crate::{guard::Rules, quiet::Hours};
 
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -49,7 +50,31 @@ pub struct SettingsFile {
     /// Answer phones with somebody else's URL. The first entry that fits wins.
     pub forward: Vec<ForwardFile>,
     pub rollouts: RolloutsFile,
+    pub defence: DefenceFile,
     pub log: LogFile,
+}
+
+/// Who asks for what no phone asks for.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DefenceFile {
+    /// Minutes for which it is locked out, twice as many each time; 0 is never.
+    pub lockout: u32,
+    /// Networks that are never locked out, as of a site behind one address.
+    #[schemars(with = "Vec<String>")]
+    pub exempt: Vec<IpNet>,
+}
+
+impl Default for DefenceFile {
+    fn default() -> DefenceFile {
+        DefenceFile { lockout: 15, exempt: Vec::new() }
+    }
+}
+
+impl DefenceFile {
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules { lockout: Duration::from_secs(u64::from(self.lockout) * 60), exempt: &self.exempt }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -239,6 +264,7 @@ pub struct Settings {
     pub networks: Vec<NetworkFile>,
     pub forward: Vec<ForwardFile>,
     pub rollouts: RolloutsFile,
+    pub defence: DefenceFile,
     pub log: LogFile,
 }
 
@@ -371,6 +397,7 @@ impl SettingsFile {
             networks,
             forward: self.forward,
             rollouts: self.rollouts,
+            defence: self.defence,
             log: self.log,
         })
     }

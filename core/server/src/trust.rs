@@ -12,7 +12,7 @@ use provost_plugin::{
     model::{Asking, Authentication, TftpFiles, TokenUse, Trust},
 };
 
-use crate::{login::Login, neighbours::Whence, request::ClientCertificate, tokens::Worth};
+use crate::{guard::Deed, login::Login, neighbours::Whence, request::ClientCertificate, tokens::Worth};
 
 /// What an asker has shown.
 #[derive(Clone, Debug)]
@@ -61,16 +61,15 @@ impl Refusal {
         }
     }
 
-    /// Whether somebody has tried something that a phone does not do by itself.
-    pub fn is_suspicious(&self) -> bool {
-        matches!(
-            self,
-            Refusal::OtherPhone { .. }
-                | Refusal::TokenWrong
-                | Refusal::Certificate(Some(_))
-                | Refusal::Login(Login::Wrong)
-                | Refusal::NotFromThere { .. }
-        )
+    /// What counts against whoever asked for the file of this phone.
+    pub fn deed(&self, mac: MacAddr) -> Deed {
+        match self {
+            Refusal::TokenWrong => Deed::WrongToken,
+            Refusal::Certificate(Some(_)) => Deed::WrongCertificate,
+            Refusal::Login(Login::Wrong) => Deed::WrongPassword,
+            // Its own phone may ask so too, but for one alone.
+            _ => Deed::Impostor(mac),
+        }
     }
 }
 
@@ -321,6 +320,6 @@ mod tests {
         assert_eq!(refusal(MAC, &announced, &there), None);
         let elsewhere = Shown { announced_from: Some([10, 0, 0, 8].into()), ..there };
         let why = refusal(MAC, &announced, &elsewhere).unwrap();
-        assert!(why.to_string().contains("10.0.0.8") && why.is_suspicious(), "{why}");
+        assert!(why.to_string().contains("10.0.0.8") && why.deed(MAC) == Deed::Impostor(MAC), "{why}");
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod function_keys;
 mod import;
 pub(crate) mod keys;
+pub(crate) mod lockouts;
 pub(crate) mod network;
 pub(crate) mod phonebooks;
 pub(crate) mod preview;
@@ -77,6 +78,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::resync))
         .routes(routes!(trust::open, trust::close))
         .routes(routes!(trust::revoke))
+        .routes(routes!(lockouts::list, lockouts::pardon))
         .routes(routes!(import::import))
         .routes(routes!(import::export))
         .routes(routes!(approvals::approve))

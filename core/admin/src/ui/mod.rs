@@ -99,6 +99,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/activity", get(activity::page))
         .route("/activity/rows", get(activity::rows))
         .route("/network", get(network::page))
+        .route("/network/pardon", post(network::pardon))
         .route("/network/rows", get(network::rows))
         .route("/profiles", get(profiles::page))
         .route("/profiles/{name}", get(profiles::one))

@@ -1,10 +1,22 @@
 //! Where phones are heard, which doors are open, and what is missing.
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{
+    Extension,
+    extract::State,
+    http::StatusCode,
+    response::{Redirect, Response},
+};
 use minijinja::context;
 
-use super::{Refusal, session::Session, show, words::data};
-use crate::{api::network, serve::Door};
+use super::{Refusal, form::Checked, session::Session, show, words::data};
+use crate::{
+    api::{
+        Query,
+        lockouts::{self, Source},
+        network,
+    },
+    serve::Door,
+};
 
 pub(super) async fn page(
     State(door): State<Door>,
@@ -22,6 +34,17 @@ pub(super) async fn rows(
 }
 
 async fn draw(template: &str, door: Door, session: &Session) -> Result<Response, Refusal> {
+    let lockouts = lockouts::list(State(door.admin.clone())).await;
     let network = network::network(State(door.admin)).await?;
-    Ok(show(template, context! { csrf => session.csrf.as_str(), here => "network", network => data(&network.0) }))
+    let (network, lockouts) = (data(&network.0), data(&lockouts.0));
+    Ok(show(template, context! { csrf => session.csrf.as_str(), here => "network", network, ..lockouts }))
+}
+
+pub(super) async fn pardon(State(door): State<Door>, Checked(fields): Checked) -> Result<Redirect, Refusal> {
+    let source = Query(Source { source: fields.get("source").to_owned() });
+    match lockouts::pardon(State(door.admin.clone()), source).await {
+        // Its time may have come while the page was open.
+        Err(problem) if problem.status != StatusCode::NOT_FOUND.as_u16() => Err(problem.into()),
+        _ => Ok(Redirect::to("/network")),
+    }
 }

@@ -135,6 +135,11 @@ async fn compose(found: Fetched, asked: &HeaderMap) -> Response<Content> {
             }
             answer
         }
+        Fetched::Locked { seconds } => {
+            let mut answer = sentence(StatusCode::TOO_MANY_REQUESTS, "too much was asked in vain from this address");
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            answer
+        }
         Fetched::Failed { public } => sentence(StatusCode::INTERNAL_SERVER_ERROR, &public),
     }
 }

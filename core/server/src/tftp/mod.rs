@@ -268,6 +268,9 @@ async fn source(fetched: Fetched) -> Result<Source, Denied> {
             }
         },
         Fetched::Unknown { reason } => Err(Denied::new(Code::NotFound, &reason)),
+        Fetched::Locked { .. } => {
+            Err(Denied::new(Code::AccessViolation, "too much was asked in vain from this address"))
+        }
         Fetched::Challenged { .. } => Err(Denied::new(Code::AccessViolation, "this takes HTTP, to log in")),
         Fetched::Refused { reason } => Err(Denied::new(Code::AccessViolation, &reason)),
         Fetched::Failed { public } => Err(Denied::failed(&public)),
