@@ -34,6 +34,8 @@ pub(crate) const ADDRESSES: usize = 64;
 /// What every device gets, so that files have the size that they have in an office.
 const OFFICE: &str = "
 defaults:
+  # One host plays all phones, with the MAC address of none.
+  trust: { address: anywhere }
   sip: { server: pbx.example.net, transport: udp, expires: 3600 }
   time: { zone: Europe/Berlin, ntp: [192.0.2.123] }
 profiles:
@@ -84,6 +86,8 @@ impl Site {
             devices.push_str(&device(phone.mac, &kinds[index % kinds.len()].0, &phone.kind, index));
         }
         let plan = Plan::on_loopback().file("profiles/office.yaml", OFFICE).file("profiles/devices.yaml", devices);
+        // For the same reason one address may send as much as a building.
+        let plan = plan.file("provost.yaml", "pnp: { per_source: 0 }\n");
         let mut lan = Lan::new(1);
         let sources = lan.add_addresses(0, ADDRESSES as u16);
         for host in [lan.server(), lan.phone(0)] {

@@ -1,6 +1,8 @@
 //! Who may do what with the API. A request carries a key (`Authorization: Bearer …`), and a key has a scope; or the session of somebody
 //! who is logged in at the pages, who may do everything. What is let through and changes something is logged with who it was.
 
+use std::time::SystemTime;
+
 use axum::{
     extract::{Request, State},
     http::{Method, StatusCode, header},
@@ -9,6 +11,7 @@ use axum::{
 };
 
 use crate::{
+    audit::{self, Audit, Entry},
     keys::{Opened, Scope},
     problem::Problem,
     serve::Door,
@@ -25,6 +28,7 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
         }
         // Profiles as they are written.
         _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
+        "/api/v1/audit" => Some(Scope::Admin),
         _ if path == "/api/v1/keys" || path.starts_with("/api/v1/keys/") => Some(Scope::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
         _ if path.starts_with("/api/v1/rollouts") => Some(Scope::Operate),
@@ -50,14 +54,14 @@ pub(crate) async fn guard(State(door): State<Door>, mut request: Request, next: 
         let token = request.headers().get("x-csrf-token").and_then(|value| value.to_str().ok());
         if is_reading || token.is_some_and(|token| session.issued(token)) {
             request.extensions_mut().insert(session);
-            return noted("a session of the pages", request, next).await;
+            return noted(&door.admin.audit, "a session of the pages", request, next).await;
         }
         return Problem::new(StatusCode::FORBIDDEN, "with a session it takes the header X-CSRF-Token").into_response();
     }
     let detail = match key.map(|key| door.admin.keys.opens(key)) {
-        Some(Opened::Server) => return noted("the server's own key", request, next).await,
+        Some(Opened::Server) => return noted(&door.admin.audit, "the server's own key", request, next).await,
         Some(Opened::Key { name, scope }) if scope >= needed => {
-            return noted(&format!("the key \"{name}\""), request, next).await;
+            return noted(&door.admin.audit, &format!("the key \"{name}\""), request, next).await;
         }
         Some(Opened::Key { scope, .. }) => {
             let detail = format!(
@@ -81,16 +85,18 @@ pub(crate) async fn guard(State(door): State<Door>, mut request: Request, next: 
 }
 
 /// Lets a request through, and writes into the log who it was that changed something, or tried to. What was sent is nobody's business.
-pub(crate) async fn noted(by: &str, request: Request, next: Next) -> Response {
+pub(crate) async fn noted(audit: &Audit, by: &str, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     if method == Method::GET || method == Method::HEAD {
         return next.run(request).await;
     }
     let path: String = request.uri().path().chars().take(200).collect();
     let peer = request.extensions().get::<Visitor>().map(|visitor| visitor.0.to_string());
-    let response = next.run(request).await;
+    let (response, changed) = audit::listening(next.run(request)).await;
     let status = response.status().as_u16();
     tracing::info!(by, peer, %method, path, status, "change asked for");
+    let (at, by, method) = (provost_server::milliseconds(SystemTime::now()), by.to_owned(), method.to_string());
+    audit.note(&Entry { at, by, peer, method, path, status, changed });
     response
 }
 

@@ -8,6 +8,7 @@
 
 mod activity;
 mod api;
+mod audit;
 mod auth;
 pub mod client;
 mod keys;
@@ -18,5 +19,6 @@ mod ui;
 
 pub use activity::Activity;
 pub use api::document;
+pub use audit::Audit;
 pub use keys::{Keys, KeysError};
 pub use serve::{Admin, serve};

@@ -68,6 +68,11 @@ pub(crate) fn page(admin: &Admin) -> String {
         ("provost_pnp_unreadable_total", "Datagrams that are no SIP.", &pnp.unreadable),
         ("provost_pnp_other_total", "SIP that is none of our business.", &pnp.other),
         ("provost_pnp_dropped_total", "Datagrams dropped because there were too many.", &pnp.overflow),
+        (
+            "provost_pnp_unwanted_total",
+            "SUBSCRIBEs dropped because their address sends too many, or is beyond a router.",
+            &pnp.unwanted,
+        ),
         ("provost_pnp_silent_total", "Phones that were given no answer.", &pnp.silent),
         ("provost_pnp_notifies_total", "NOTIFYs, each counted once.", &pnp.notifies),
         ("provost_pnp_retransmissions_total", "NOTIFYs sent again.", &pnp.retransmissions),

@@ -17,7 +17,7 @@ use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counte
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Activity, Keys, api, auth,
+    Activity, Audit, Keys, api, auth,
     ui::{self, People, Visitor},
 };
 
@@ -36,6 +36,7 @@ pub struct Admin {
     pub network: Arc<Network>,
     pub activity: Arc<Activity>,
     pub rollouts: Arc<Rollouts>,
+    pub audit: Arc<Audit>,
 }
 
 /// The same, and who is logged in.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use provost_admin::{Activity, Admin, Keys};
+use provost_admin::{Activity, Admin, Audit, Keys};
 use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
@@ -82,7 +82,8 @@ fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture),
     let keys = Keys::open(&inside.settings.state.join(KEY)).map_err(|error| error.to_string())?;
     let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
     let Inside { desk, store, counters, network, .. } = inside;
-    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts };
+    let audit = Arc::new(Audit::of(&desk.world().settings.state));
+    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts, audit };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
             tracing::error!(%error, "the door for people closed");

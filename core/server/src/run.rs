@@ -22,7 +22,7 @@ use crate::{
     limits::{tcp_owner, udp_owner},
     network::{Hearing, Network},
     pnp::{
-        exchange::{Counters, Exchange, reply_socket},
+        exchange::{Counters, Exchange, Wanted, reply_socket},
         interfaces::{self, Changes, Interface},
         listener::{Ears, group},
     },
@@ -238,7 +238,9 @@ fn open_pnp(
     let dropped = Arc::new(AtomicU64::new(0));
     let opened = reply_socket(pnp.reply_port, pnp.receive_buffer).and_then(|socket| {
         let port = socket.local_addr()?.port();
-        let exchange = Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?;
+        let wanted = Wanted { per_source: pnp.per_source, off_link: pnp.off_link };
+        let exchange =
+            Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?.wanting(wanted);
         dispatch.connect(exchange.wishes());
         Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped), Arc::clone(&seen.heard))?))
     });

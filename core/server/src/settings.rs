@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{guard::Rules, quiet::Hours};
+use crate::{guard::Rules, pnp::exchange::Wanted, quiet::Hours};
 
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -91,6 +91,10 @@ pub struct PnpFile {
     pub reply_port: u16,
     /// Receive buffer in bytes: a building that powers on at once sends some 700 bytes for each phone.
     pub receive_buffer: usize,
+    /// SUBSCRIBEs that are heard of one address in a second; 0 is any number.
+    pub per_source: u32,
+    /// Hear phones whose address is in none of this server's own networks.
+    pub off_link: bool,
 }
 
 impl Default for PnpFile {
@@ -103,6 +107,8 @@ impl Default for PnpFile {
             port: 5060,
             reply_port: 0,
             receive_buffer: 16 << 20,
+            per_source: Wanted::default().per_source,
+            off_link: Wanted::default().off_link,
         }
     }
 }

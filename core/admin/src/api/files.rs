@@ -320,6 +320,7 @@ pub(crate) async fn write(
 ) -> Result<String, Problem> {
     let world = admin.desk.world();
     let file = file_named(&world, name)?;
+    crate::audit::changed(file.name());
     if file.kind == EditedKind::Template {
         let vendor = file.name().split('/').nth(1).unwrap_or_default();
         if world.shelf.get(vendor).is_none_or(|plugin| plugin.id != vendor) {

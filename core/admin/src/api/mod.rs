@@ -2,6 +2,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod approvals;
+pub(crate) mod audit;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
@@ -94,6 +95,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(changes::outlook))
         .routes(routes!(changes::diff))
         .routes(routes!(keys::list, keys::make))
+        .routes(routes!(audit::list))
         .routes(routes!(keys::remove))
         .routes(routes!(keys::password))
         .routes(routes!(profiles::list))

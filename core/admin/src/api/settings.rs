@@ -21,7 +21,7 @@ use super::{
     devices::{file_of, precondition, reading},
 };
 use crate::{
-    Admin,
+    Admin, audit,
     problem::{Problem, Wrong},
 };
 
@@ -101,6 +101,7 @@ pub(crate) async fn change(
 
 /// Changes a device; the new version of its file. `of`: the version that the change is of, `*` for any.
 pub(crate) async fn amend(admin: &Admin, mac: MacAddr, of: &str, patch: Value) -> Result<String, Problem> {
+    audit::fields_changed(&patch);
     let (stands, content) = amended(admin, mac, of, patch).await?;
     let version = edit::version(content.as_bytes());
     let name = stands.name();

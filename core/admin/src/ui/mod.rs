@@ -5,6 +5,7 @@
 
 mod activity;
 mod assets;
+mod audit;
 mod device;
 mod edit;
 mod entrance;
@@ -108,6 +109,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/phonebooks/{name}/add", post(phonebooks::add))
         .route("/phonebooks/{name}/remove", post(phonebooks::remove))
         .route("/plugins", get(plugins::page))
+        .route("/audit", get(audit::page))
         .route("/keys", get(keys::page).post(keys::make))
         .route("/keys/remove", post(keys::remove))
         .route("/keys/password", post(keys::password))
@@ -166,7 +168,7 @@ async fn admit(door: &Door, mut request: Request, next: Next) -> Response {
     match door.people.sessions.find(request.headers(), !by_itself) {
         Some(session) => {
             request.extensions_mut().insert(session);
-            auth::noted("a session of the pages", request, next).await
+            auth::noted(&door.admin.audit, "a session of the pages", request, next).await
         }
         None if by_itself || !is_reading => {
             Refusal(Problem::new(StatusCode::UNAUTHORIZED, "nobody is logged in here any more; log in at /login"))
@@ -221,6 +223,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("edit.html", include_str!("../../assets/edit.html")),
         ("source.html", include_str!("../../assets/source.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
+        ("audit.html", include_str!("../../assets/audit.html")),
         ("keys.html", include_str!("../../assets/keys.html")),
         ("activity.html", include_str!("../../assets/activity.html")),
         ("happenings.html", include_str!("../../assets/happenings.html")),

@@ -163,6 +163,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     pub timed_out: AtomicU64,
     pub silent: AtomicU64,
+    /// From an address that sends too many, or from beyond a router.
+    pub unwanted: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -179,12 +181,30 @@ pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
+/// Whose SUBSCRIBEs are answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// From one address in a second; 0 is any number.
+    pub per_source: u32,
+    /// Also those that come from none of our own networks.
+    pub off_link: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted { per_source: 1000, off_link: false }
+    }
+}
+
 pub struct Exchange<A> {
     announcer: Arc<A>,
     socket: UdpSocket,
     port: u16,
     interfaces: watch::Receiver<Vec<Interface>>,
     counters: Arc<Counters>,
+    wanted: Wanted,
+    /// How many SUBSCRIBEs came from each address in the second that began then.
+    second: (Instant, HashMap<Ipv4Addr, u32>),
     conversations: HashMap<Key, Conversation>,
     /// Branch of our NOTIFY → the conversation it belongs to.
     branches: HashMap<String, Key>,
@@ -318,6 +338,8 @@ impl<A: Announcer> Exchange<A> {
             port,
             interfaces,
             counters,
+            wanted: Wanted::default(),
+            second: (Instant::now(), HashMap::new()),
             conversations: HashMap::new(),
             branches: HashMap::new(),
             calls: HashMap::new(),
@@ -331,6 +353,11 @@ impl<A: Announcer> Exchange<A> {
             decided: mpsc::channel(QUESTIONS),
             wishes: mpsc::channel(WISHES),
         })
+    }
+
+    /// The same with other ideas of whose SUBSCRIBEs are answered.
+    pub fn wanting(self, wanted: Wanted) -> Exchange<A> {
+        Exchange { wanted, ..self }
     }
 
     /// Where wishes are taken.
@@ -388,6 +415,11 @@ impl<A: Announcer> Exchange<A> {
             }
         };
         count(&self.counters.subscribes);
+        if let Err(why) = self.is_wanted(datagram) {
+            count(&self.counters.unwanted);
+            tracing::debug!(from = %datagram.from, reason = why, "datagram dropped");
+            return;
+        }
         let said = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
         let mac = said.or_else(|| neighbours::mac_of((*datagram.from.ip()).into()));
         if mac.is_none() {
@@ -457,6 +489,26 @@ impl<A: Announcer> Exchange<A> {
         self.conversations.insert(key.clone(), conversation);
         self.wake(until, &key);
         self.ask(key, heard, permit);
+    }
+
+    /// Whether this sender may ask now. An answer is larger than the question, so nobody is to have many sent to whom he names.
+    fn is_wanted(&mut self, datagram: &Datagram) -> Result<(), &'static str> {
+        let (from, now) = (*datagram.from.ip(), Instant::now());
+        if !self.wanted.off_link {
+            let interfaces = self.interfaces.borrow();
+            let heard = interfaces.iter().find(|interface| interface.index == datagram.interface);
+            if heard.is_some_and(|interface| !interface.reaches(from)) {
+                return Err("it comes from beyond a router (pnp.off_link)");
+            }
+        }
+        if now.duration_since(self.second.0) >= Duration::from_secs(1) {
+            self.second.0 = now;
+            self.second.1.clear();
+        }
+        let sent = self.second.1.entry(from).or_default();
+        *sent += 1;
+        let most = self.wanted.per_source;
+        if most > 0 && *sent > most { Err("its address sends too many (pnp.per_source)") } else { Ok(()) }
     }
 
     /// The name of an interface, and our address in the phone's subnet on it.
