@@ -92,6 +92,8 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(keys::remove))
         .routes(routes!(keys::password))
         .routes(routes!(profiles::list))
+        .routes(routes!(settings::profile_settings))
+        .routes(routes!(settings::change_profile))
         .routes(routes!(phonebooks::list))
         .routes(routes!(phonebooks::one))
         .routes(routes!(phonebooks::add))
