@@ -6,7 +6,7 @@ pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
 pub(crate) mod function_keys;
-mod import;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod network;
 pub(crate) mod phonebooks;

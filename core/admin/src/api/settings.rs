@@ -154,10 +154,7 @@ async fn patched(
     let patch: Value = serde_json::from_slice(body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the change is no JSON: {error}")))?;
     let of = precondition(headers)?.ok_or_else(|| {
-        Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "what is to be changed must be there; leave out If-None-Match",
-        )
+        Problem::new(StatusCode::PRECONDITION_FAILED, "what is to be changed must be there; leave out If-None-Match")
     })?;
     let version = amend(admin, &whose, &of, patch).await?;
     Ok((StatusCode::NO_CONTENT, tagged(&version)))
@@ -176,12 +173,7 @@ pub(crate) async fn amend(admin: &Admin, whose: &Whose, of: &str, patch: Value) 
 }
 
 /// The file as it would be. Nothing is written.
-pub(crate) async fn amended(
-    admin: &Admin,
-    whose: &Whose,
-    of: &str,
-    patch: Value,
-) -> Result<(Stands, String), Problem> {
+pub(crate) async fn amended(admin: &Admin, whose: &Whose, of: &str, patch: Value) -> Result<(Stands, String), Problem> {
     if let Some(field) = masked(&patch, "") {
         return Err(Problem::field(
             &field,
