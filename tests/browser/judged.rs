@@ -25,7 +25,7 @@ const PROFILES: &str = r#"
 profiles:
   office:
     time: { zone: Europe/Berlin }
-  desk: { extends: office }
+  desk: { extends: office, match: { vendor: yealink } }
 devices:
   "80:5e:c0:00:00:01":
     label: Reception
