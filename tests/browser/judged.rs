@@ -25,6 +25,7 @@ const PROFILES: &str = r#"
 profiles:
   office:
     time: { zone: Europe/Berlin }
+  desk: { extends: office, match: { vendor: yealink } }
 devices:
   "80:5e:c0:00:00:01":
     label: Reception
@@ -144,7 +145,14 @@ fn axe_finds_nothing_serious_on_any_page() {
             }
         }
     }
-    for page in ["/devices/MAC/edit ", "/devices/MAC/source ", "/files/templates j2 ", "/plugins "] {
+    for page in [
+        "/import ",
+        "/profiles/desk/edit ",
+        "/devices/MAC/edit ",
+        "/devices/MAC/source ",
+        "/files/templates j2 ",
+        "/plugins ",
+    ] {
         assert!(known.iter().any(|kind| kind.starts_with(page)), "no {page} among {known:?}");
     }
 
@@ -156,6 +164,17 @@ fn axe_finds_nothing_serious_on_any_page() {
     window.see(element("[role=alert]"));
     window.picture("mistake");
     verdict.on(&mut window, "a mistake in the editor");
+    window.go("/profiles/desk/edit");
+    window.fill(field("match, mac"), "none");
+    window.click(button("Save"));
+    window.see(element("[aria-invalid]"));
+    verdict.on(&mut window, "a mistake in the form of a profile");
+    window.fill(field("match, mac"), "805ec0");
+    window.click(button("What would change?"));
+    window.see(element("#comes-to"));
+    window.picture("profile-outlook");
+    verdict.on(&mut window, "what a change of a profile would come to");
+    enrolled_by_keyboard(&mut window, &mut verdict);
     assert_eq!(window.go("/devices/00:00:00:00:00:00"), 404);
     verdict.on(&mut window, "no such phone");
     window.visitor(true);
@@ -166,6 +185,31 @@ fn axe_finds_nothing_serious_on_any_page() {
     verdict.on(&mut window, "a wrong password");
     drop(phone);
     verdict.pronounce();
+}
+
+/// Who has no mouse imports phones too: each mistake leads to its line, and what is mended there is looked at and enrolled.
+fn enrolled_by_keyboard(window: &mut Window, verdict: &mut Verdict) {
+    window.go("/import");
+    window.reach(field("Or its text"));
+    window.types("mac,number,password\n80:5e:c0:00:00:0x,107,s3cret\n");
+    window.reach(button("Look at it"));
+    window.press("Enter");
+    window.see(text("nothing is written: 1 place is wrong"));
+    window.picture("import-mistakes");
+    verdict.on(window, "mistakes in an import");
+    window.reach(link("row 2, column mac"));
+    window.press("Enter");
+    // The line is chosen, so that what is typed takes its place.
+    window.types("80:5e:c0:00:00:07,107,s3cret");
+    window.reach(button("Look at it"));
+    window.press("Enter");
+    window.see(text("could be enrolled"));
+    window.picture("import-looked-at");
+    verdict.on(window, "an import that was looked at");
+    window.reach(button("Enrol the phone"));
+    window.press("Enter");
+    window.see(text("1 phone is enrolled."));
+    verdict.on(window, "an import that is done");
 }
 
 #[test]

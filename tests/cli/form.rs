@@ -193,6 +193,81 @@ fn the_form_saves_what_was_changed_in_it_and_keeps_what_was_typed_when_it_cannot
 }
 
 #[test]
+fn a_profile_has_a_form_too_and_its_comments_stay() {
+    let profiles = "# Ask Anna.
+profiles:
+  base:
+    time: { zone: Europe/Berlin }
+    access: { admin: { password: secret-word } }
+  desks: # all of them
+    extends: base
+    match: { vendor: acme } # ours
+    sip:
+      outbound_proxy: proxy.example # ticket 12
+  'odd/one?': {}
+";
+    let site = start(plan().file("profiles/profiles.yaml", profiles));
+    let written = || fs::read_to_string(site.path("profiles/profiles.yaml")).unwrap();
+    let mut visitor = Visitor::inside(&site);
+    let token = visitor.token();
+    let page = visitor.get("/profiles/desks");
+    assert!(page.says("href=\"/profiles/desks/edit\"") && page.says("profiles.yaml?line=6"), "{page:?}");
+    let form = "/profiles/desks/edit";
+    let page = visitor.get(form);
+    assert!(page.says("value=\"proxy.example\"") && page.says("<option value=\"acme\" selected>"), "{page:?}");
+    // What it would have from below stands under the field; a password is only said to be there.
+    assert!(page.says("Europe&#x2f;Berlin (profile base)") && page.says("••• (profile base)"), "{}", page.body);
+    assert!(!page.body.contains("secret-word") && !page.body.contains("<option value=\"desks\""), "{}", page.body);
+    let version = page.body.split_once("name=\"version\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let mut post = |change: &[(&str, &str)]| {
+        let fields = [("csrf", token.as_str()), ("version", &version), ("extends", "base"), ("match.vendor", "acme")];
+        visitor.post(form, &[&fields[..], change].concat())
+    };
+    let change = [("sip.outbound_proxy", "other.example"), ("sip.port", "5062"), ("match.mac", "02acde")];
+    let page = post(&[&change[..], &[("act", "compare")]].concat());
+    assert!(page.says("3 phones would change") && page.says("+proxy = other.example"), "{}", page.body);
+    assert!(page.body.contains("value=\"other.example\"") && written() == profiles, "{}", page.body);
+    let page =
+        post(&[("sip.outbound_proxy", "proxy.example"), ("sip.port", "many"), ("match.mac", "x"), ("act", "save")]);
+    assert_eq!(page.status, 422, "{page:?}");
+    for id in ["sip-port-error", "match-mac-error"] {
+        assert!(page.body.contains(&format!("id=\"{id}\"")), "{id}: {}", page.body);
+    }
+    let answer = post(&[&change[..], &[("act", "save")]].concat());
+    assert_eq!((answer.status, answer.header("location")), (303, "/profiles/desks?done=saved"), "{answer:?}");
+    assert_eq!(
+        written(),
+        profiles
+            .replace("acme }", "acme, mac: \"02acde\" }")
+            .replace("proxy.example # ticket 12\n", "other.example # ticket 12\n      port: 5062\n")
+    );
+    // Somebody else was first; and what would break a phone or a reference is not written.
+    let page = post(&[("extends", "nobody"), ("sip.outbound_proxy", "mine.example"), ("act", "save")]);
+    assert!(page.status == 412 && page.body.contains("The file says now: <code>other.example</code>"), "{page:?}");
+    assert_eq!(visitor.get("/profiles/nobody/edit").status, 404);
+    assert_eq!(visitor.get("/profiles/odd%2Fone%3F/edit").status, 200);
+
+    // A program can do the same, with every scope but the smaller ones.
+    let person = Person::of(&site);
+    let settings = person.get("/api/v1/profiles/desks/settings");
+    assert_eq!(settings.json()["match"], json!({ "vendor": "acme", "mac": "02acde" }));
+    let patch = |body: &str| {
+        let headers = [("If-Match", settings.etag()), ("Content-Type", "application/merge-patch+json".to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        person.ask("PATCH", "/api/v1/profiles/desks", &headers, body).unwrap()
+    };
+    let said = patch(r#"{"extends": "bsae"}"#);
+    refused(&said, 422);
+    assert_eq!(said.json()["errors"][0]["at"], "extends", "{said:?}");
+    assert_eq!(patch(r#"{"match": null, "time": {"zone": "Europe/Rome"}}"#).status, 204);
+    assert!(!written().contains("match") && written().contains("# all of them"), "{}", written());
+    assert_eq!(
+        refused(&person.get("/api/v1/profiles/nobody/settings"), 404),
+        "there is no profile of this name in service"
+    );
+}
+
+#[test]
 fn keys_lie_on_the_page_as_on_the_phone_and_each_line_of_a_file_tells_where_it_comes_from() {
     let vendor = VENDOR_YAML.replace("lines: 4", "lines: 4, keys: 6, expansion_modules: 1, expansion_keys: 3");
     let template = format!(
@@ -222,6 +297,9 @@ fn keys_lie_on_the_page_as_on_the_phone_and_each_line_of_a_file_tells_where_it_c
     ] {
         assert!(page.body.contains(word), "{word}: {}", page.body);
     }
+    // What is empty is folded, and says so.
+    let module = "<details><summary><h3>Expansion module 1</h3> <span class=\"dim\">none of 3 keys set</span>";
+    assert!(page.body.contains(module), "{}", page.body);
     assert!(
         !page.body.contains("?key=7#keys") && !page.body.contains("module=2"),
         "no more than it has: {}",

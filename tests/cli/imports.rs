@@ -11,7 +11,10 @@ use provost_plugin::{
 use provost_tests::{built, repository};
 use serde_json::{Value, json};
 
-use crate::site::{Site, bare_plan, plan, run, start};
+use crate::{
+    pages::Visitor,
+    site::{Answer, Site, TEMPLATE, bare_plan, plan, run, start},
+};
 
 /// A password with everything that breaks files, but for what only XML can carry.
 const HOSTILE: &str = "s3<&>';=%x";
@@ -153,6 +156,109 @@ fn what_is_not_carried_over_is_told() {
         "{said}{complained}"
     );
     assert!(said.contains("/devices/0/vendor: no plugin for the vendor \"Nobody\""), "{said}");
+}
+
+#[test]
+fn what_has_no_field_is_kept_raw_where_that_is_asked_for() {
+    let template = format!(
+        "{TEMPLATE}{{% for name, value in phone.raw|items %}}\n{{{{ name }}}} = {{{{ value }}}}\n{{% endfor %}}\n"
+    );
+    let site = start(plan().file("templates/acme/device.cfg.j2", template));
+    let old = |mac: &str| {
+        let directory = site.data().join(mac);
+        fs::create_dir(&directory).unwrap();
+        let text = format!("line.1.number = 700\nline.1.password = {HOSTILE}\nfancy.setting = a: 'b' # c\nplain = 1\n");
+        fs::write(directory.join(format!("acme-{mac}.cfg")), text).unwrap();
+        directory.display().to_string()
+    };
+    let (without, with) = (old("02acde000070"), old("02acde000071"));
+    let (code, said, complained) = import(&site, &[&without]);
+    assert!(code == 0 && said.contains("not carried over: fancy.setting, plain"), "{said}{complained}");
+    let (code, said, complained) = import(&site, &["--raw", &with]);
+    assert!(code == 0 && !said.contains("not carried over"), "{said}{complained}");
+    for (mac, kept) in [("02acde000070", false), ("02acde000071", true)] {
+        let answer = site.get(&format!("acme-{mac}.cfg"));
+        assert!(
+            answer.says("line.1.number = 700") && answer.says(&format!("line.1.password = {HOSTILE}")),
+            "{answer:?}"
+        );
+        for line in ["\nfancy.setting = a: 'b' # c\n", "\nplain = 1\n"] {
+            assert_eq!(answer.says(line), kept, "{line}: {answer:?}");
+        }
+    }
+    // As raw settings of the vendor, which people find under the names that they know.
+    let raw = run(site.command(&["export", "--form", "yaml", "--admin", &site.admin().to_string()])).1;
+    assert!(raw.contains("acme:") && raw.contains("fancy.setting"), "{raw}");
+}
+
+/// As a browser sends a form with a file.
+fn upload(visitor: &mut Visitor, fields: &[(&str, &str)], file: &[u8]) -> Answer {
+    let part = |name: &str, more: &str, value: &str| {
+        format!("--limit\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n")
+    };
+    let mut body: String = fields.iter().map(|(name, value)| part(name, "", value)).collect();
+    let more = "; filename=\"phones.csv\"\r\nContent-Type: text/csv";
+    body += &part("file", more, std::str::from_utf8(file).unwrap());
+    body += "--limit--\r\n";
+    visitor.ask("POST", "/import", "Content-Type: multipart/form-data; boundary=limit\r\n", &body)
+}
+
+#[test]
+fn a_file_is_looked_at_in_the_page_its_mistakes_are_told_row_by_row_and_then_it_is_enrolled() {
+    let site = start(plan());
+    let mut visitor = Visitor::inside(&site);
+    let token = visitor.token();
+    let page = visitor.get("/import");
+    assert!(
+        page.says("<code>mac, label, profile") && page.body.contains("enctype=\"multipart/form-data\""),
+        "{page:?}"
+    );
+    let bad = format!("mac,number,password\n02acdx000090,300,{HOSTILE}\n02acde000091,301,x\n02acde000001,302,y\n");
+    let before = written(&site);
+
+    let answer = upload(&mut visitor, &[("csrf", "guessed"), ("act", "import")], bad.as_bytes());
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let mut send = |fields: &[(&str, &str)], file: &str| {
+        upload(&mut visitor, &[&[("csrf", token.as_str())], fields].concat(), file.as_bytes())
+    };
+    let answer = send(&[("act", "check")], &bad);
+    assert_eq!(answer.status, 422, "{answer:?}");
+    for words in [
+        "2 places are wrong",
+        "data-line=\"2\">row 2, column mac</a>",
+        "is no MAC address",
+        "data-line=\"4\">row 4, column mac</a>",
+        "enrolled already",
+        // What was sent comes back, to be mended here.
+        "02acde000091,301,x",
+    ] {
+        assert!(answer.body.contains(words), "{words}: {}", answer.body);
+    }
+    assert!(!answer.body.contains("value=\"import\""), "it cannot be enrolled: {}", answer.body);
+    assert!(send(&[("act", "check"), ("form", "dance")], &bad).body.contains("there is no such form"));
+    assert_eq!(send(&[("act", "check")], "").status, 422);
+    let tar = "a\0b";
+    assert!(send(&[("act", "check")], tar).body.contains("no UTF-8 text"));
+
+    // Mended, looked at, and only then enrolled.
+    let good = bad.replace("acdx", "acde").replace("02acde000001,302,y\n", "");
+    let answer = send(&[("act", "check"), ("form", "csv"), ("text", &good.replace('\n', "\r\n"))], "");
+    assert!(answer.says("2 phones with 2 accounts could be enrolled"), "{answer:?}");
+    assert!(answer.body.contains("value=\"import\"") && answer.body.contains("value=\"csv\" selected"), "{answer:?}");
+    // One that comes with the order was not looked at yet.
+    assert!(send(&[("act", "import")], &good).says("could be enrolled"));
+    assert_eq!(written(&site), before, "nothing was written so far");
+    let answer = send(&[("act", "import"), ("text", &good)], "");
+    assert_eq!((answer.status, answer.header("location")), (303, "/import?done=2"), "{answer:?}");
+    assert!(site.get("acme-02acde000090.cfg").says(&format!("line.1.password = {HOSTILE}")));
+    assert!(site.log().iter().all(|line| !line.text.contains(HOSTILE)), "a password is in no log");
+
+    // What is too long is told, however much of it there is, and read to its end for that.
+    let long = format!("mac\n{}", "#".repeat(5 << 20));
+    let answer = send(&[("act", "check")], &long);
+    assert!(answer.status == 413 && answer.body.contains("longer than 4 MiB"), "{}", answer.head);
+    let answer = visitor.get("/import?done=2");
+    assert!(answer.says("2 phones are enrolled"), "{answer:?}");
 }
 
 #[test]

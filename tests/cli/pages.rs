@@ -270,6 +270,7 @@ fn a_password_stands_in_no_page_but_the_editor() {
         "/plugins",
         "/activity",
         "/network",
+        "/import",
         "/profiles",
         "/phonebooks",
         "/devices/02:ac:de:00:00:01",
@@ -327,8 +328,9 @@ fn pages_tell_browsers_to_be_strict_and_hold_no_script_of_their_own() {
     let mut pages =
         vec![stranger.get("/login"), visitor.get("/devices/02:ac:de:00:00:99"), visitor.get("/?state=%3Cx%3E")];
     let paths = ["/", "/rows", "/plugins", "/devices/02:ac:de:00:00:01", "/devices/02:ac:de:00:00:aa"];
-    let others = ["/activity", "/activity/rows", "/network", "/profiles", "/phonebooks", "/files/profiles/site.yaml"];
-    pages.extend(paths.iter().chain(&others).map(|path| visitor.get(path)));
+    let others = ["/activity", "/activity/rows", "/network", "/import", "/profiles", "/phonebooks"];
+    let others = others.iter().chain(&["/files/profiles/site.yaml"]);
+    pages.extend(paths.iter().chain(others).map(|path| visitor.get(path)));
     let statuses: Vec<u16> = pages.iter().map(|page| page.status).collect();
     assert_eq!(statuses[..3], [200, 404, 422]);
     assert!(statuses[3..].iter().all(|status| *status == 200), "{statuses:?}");

@@ -10,7 +10,10 @@ use std::{
 use provost_tests::tools::{feed, require};
 use serde_json::{Value, json};
 
-use crate::site::{Site, defaults, plan, run, serve, start};
+use crate::{
+    pages::Visitor,
+    site::{Site, defaults, plan, run, serve, start},
+};
 
 /// Somebody who asks through the door for people.
 pub(crate) struct Person {
@@ -389,9 +392,15 @@ fn a_phone_that_waits_is_shown_with_the_profile_that_fits_it() {
     let phone = person.get(&format!("/api/v1/devices/{STRANGER}")).json();
     assert_eq!(phone["suggested_profile"], "desks", "{phone}");
     let why = phone["suggested_because"].as_str().unwrap();
-    assert!(why.contains("vendor acme, model D*") && why.contains("profiles.yaml:"), "{why}");
+    assert_eq!(why, "it is for phones of vendor acme, model D*, and no other fits this one more closely");
+    assert!(phone["suggested_place"].as_str().unwrap().ends_with("profiles.yaml:3"), "{phone}");
     let rows = person.get("/api/v1/devices?state=pending").json();
     assert_eq!(rows["items"][1]["suggested_profile"], "default", "{rows}");
+    // The page of those that wait says why, in the same words.
+    let page = Visitor::inside(&site).get("/");
+    for words in [why, "it is the one called default, and no other is for phones like this one"] {
+        assert!(page.says(words), "{words}: {page:?}");
+    }
     let admin = site.admin().to_string();
     let (_, said, _) = run(site.command(&["devices", "--standing", "pending", "--admin", &admin]));
     assert!(said.contains("(desks)") && said.contains("(default)"), "{said}");

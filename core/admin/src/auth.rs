@@ -29,6 +29,8 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
         // Profiles as they are written.
         _ if path.starts_with("/api/v1/files/") => Some(Scope::Admin),
         "/api/v1/audit" => Some(Scope::Admin),
+        // A profile may be called anything, "resync" too.
+        _ if path.starts_with("/api/v1/profiles/") => Some(Scope::Admin),
         _ if path == "/api/v1/keys" || path.starts_with("/api/v1/keys/") => Some(Scope::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
         _ if path.starts_with("/api/v1/rollouts") => Some(Scope::Operate),
@@ -112,6 +114,11 @@ mod tests {
         assert_eq!(needs(&Method::PATCH, "/api/v1/devices/02005e000001"), Some(Scope::Admin));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/resync"), Some(Scope::Operate));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/approve"), Some(Scope::Admin));
+        for profile in ["office", "ignore", "x%2Fresync"] {
+            let path = format!("/api/v1/profiles/{profile}");
+            assert_eq!(needs(&Method::PATCH, &path), Some(Scope::Admin));
+            assert_eq!(needs(&Method::GET, &format!("{path}/settings")), Some(Scope::Admin));
+        }
         assert_eq!(needs(&Method::GET, "/healthz"), None);
     }
 

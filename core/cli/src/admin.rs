@@ -580,7 +580,8 @@ pub(crate) fn history(
         writeln!(out, "  {trouble}")?;
     }
     if let Some(profile) = phone["suggested_profile"].as_str() {
-        writeln!(out, "  profile {profile} is suggested: {}", text(&phone, "suggested_because"))?;
+        let (why, place) = (text(&phone, "suggested_because"), text(&phone, "suggested_place"));
+        writeln!(out, "  profile {profile} is suggested: {why} ({place})")?;
     }
     for event in phone["events"].as_array().into_iter().flatten() {
         let when = ago(now, event["at"].as_u64());

@@ -1,11 +1,11 @@
-//! Changes what a file says of a device, in the text that people wrote: only the lines that the change is about are touched, and
-//! comments, order, quotes and blanks stay as they are.
+//! Changes what a file says of a device or a profile, in the text that people wrote: only the lines that the change is about are
+//! touched, and comments, order, quotes and blanks stay as they are.
 //!
 //! A change is a merge patch (RFC 7396). What comes of it is checked against the form of a profile file before a letter is moved. Then
 //! the text is changed piece by piece, read again, and compared: with anything in it that is not exactly what was asked for, in this
-//! device or elsewhere in the file, it is given up. So an anchor that two devices share is never changed for both behind anybody's back.
+//! entry or elsewhere in the file, it is given up. So an anchor that two devices share is never changed for both behind anybody's back.
 
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Range, sync::Arc};
 
 use provost_plugin::MacAddr;
 use serde_json::{Map, Value as Json};
@@ -19,13 +19,59 @@ use crate::{
     shape, spell,
 };
 
+/// Whose entry in a profile file is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Device(MacAddr),
+    Profile(Box<str>),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::Device(mac) => write!(f, "{mac}"),
+            Whose::Profile(name) => write!(f, "the profile \"{name}\""),
+        }
+    }
+}
+
+impl Whose {
+    /// The section that it stands in.
+    pub(crate) fn section(&self) -> &'static str {
+        match self {
+            Whose::Device(_) => "devices",
+            Whose::Profile(_) => "profiles",
+        }
+    }
+
+    /// Whether a key of that section, as it is typed, is its own.
+    pub(crate) fn is_named(&self, key: &str) -> bool {
+        match self {
+            Whose::Device(mac) => key.parse() == Ok(*mac),
+            Whose::Profile(name) => key == &**name,
+        }
+    }
+
+    /// Its key as the reader has it.
+    fn key(&self) -> String {
+        match self {
+            Whose::Device(mac) => mac.to_string(),
+            Whose::Profile(name) => name.to_string(),
+        }
+    }
+
+    fn in_tree<'a>(&self, root: &'a Node) -> Option<&'a Node> {
+        root.get(self.section())?.get(&self.key())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AmendError {
     /// The file as it is.
     #[error("the file cannot be read: {0}")]
     Unreadable(Problem),
     #[error("the file does not hold {0}")]
-    Absent(MacAddr),
+    Absent(String),
     /// What is wrong with the values, each with the dotted path of its field.
     #[error("{}", told(.0))]
     Wrong(Vec<(String, String)>),
@@ -46,25 +92,26 @@ fn woven(line: &u32, shared: bool) -> String {
         true => "with an anchor, an alias or a merge key",
         false => "in a form",
     };
-    format!("the device is written {how} (line {line}) that cannot be changed piece by piece; edit the file")
+    format!("it is written {how} (line {line}) that cannot be changed piece by piece; edit the file")
 }
 
-/// What the file says of a device itself, without any other layer. Passwords are in it.
-pub fn settings(file: &str, text: &str, mac: MacAddr) -> Result<Json, AmendError> {
+/// What the file says of a device or a profile itself, without any other layer. Passwords are in it.
+pub fn settings(file: &str, text: &str, whose: &Whose) -> Result<Json, AmendError> {
     let read = read(file, text)?;
-    Ok(json(device(&read, mac).ok_or(AmendError::Absent(mac))?))
+    Ok(json(whose.in_tree(&read).ok_or_else(|| AmendError::Absent(whose.to_string()))?))
 }
 
-/// The text with the device changed by a merge patch.
-pub fn amend(file: &str, text: &str, mac: MacAddr, patch: &Json) -> Result<String, AmendError> {
+/// The text with the device or profile changed by a merge patch.
+pub fn amend(file: &str, text: &str, whose: &Whose, patch: &Json) -> Result<String, AmendError> {
     let before = read(file, text)?;
-    let old = json(device(&before, mac).ok_or(AmendError::Absent(mac))?);
+    let is = whose.in_tree(&before).ok_or_else(|| AmendError::Absent(whose.to_string()))?;
+    let (old, line) = (json(is), is.line);
     if !patch.is_object() {
-        return Err(AmendError::Wrong(vec![(String::new(), "a change of a device is an object".to_owned())]));
+        return Err(AmendError::Wrong(vec![(String::new(), "a change is an object".to_owned())]));
     }
     let mut wanted = old.clone();
     merge(&mut wanted, patch);
-    let wanted = checked(&wanted, mac)?;
+    let wanted = checked(&wanted, whose)?;
     let new = json(&wanted);
     if new == old {
         return Ok(text.to_owned());
@@ -73,8 +120,7 @@ pub fn amend(file: &str, text: &str, mac: MacAddr, patch: &Json) -> Result<Strin
     // With an end to each line a line can be added behind any.
     let whole = text[mark..].ends_with('\n');
     let body = if whole { text[mark..].to_owned() } else { format!("{}\n", &text[mark..]) };
-    let line = device(&before, mac).map_or(0, |node| node.line);
-    let found = extent::device(&body, mac).ok_or(AmendError::Woven { line, shared: false })?;
+    let found = extent::entry(&body, whose).ok_or(AmendError::Woven { line, shared: false })?;
     let woven = || AmendError::Woven { line: found.woven.unwrap_or(line), shared: found.woven.is_some() };
     let mut changes = Changes { text: &body, all: Vec::new() };
     let place = Place {
@@ -91,13 +137,13 @@ pub fn amend(file: &str, text: &str, mac: MacAddr, patch: &Json) -> Result<Strin
     }
     let changed = format!("{}{changed}", &text[..mark]);
     match read(file, &changed) {
-        Ok(after) if is_changed_only_there(&before, &after, mac, &new) => Ok(changed),
+        Ok(after) if is_changed_only_there(&before, &after, whose, &new) => Ok(changed),
         _ => Err(woven()),
     }
 }
 
-/// The field of a device at a place of its file: that of a complaint about it.
-pub fn field_at(file: &str, text: &str, mac: MacAddr, line: u32, column: u32) -> Option<String> {
+/// The field of a device or a profile at a place of its file: that of a complaint about it.
+pub fn field_at(file: &str, text: &str, whose: &Whose, line: u32, column: u32) -> Option<String> {
     fn walk(node: &Node, path: &str, at: (u32, u32)) -> Option<String> {
         let below =
             |step: &dyn std::fmt::Display| if path.is_empty() { step.to_string() } else { format!("{path}.{step}") };
@@ -108,7 +154,7 @@ pub fn field_at(file: &str, text: &str, mac: MacAddr, line: u32, column: u32) ->
         };
         inside.or_else(|| ((node.line, node.column) == at && !path.is_empty()).then(|| path.to_owned()))
     }
-    walk(device(&read(file, text).ok()?, mac)?, "", (line, column))
+    walk(whose.in_tree(&read(file, text).ok()?)?, "", (line, column))
 }
 
 fn read(file: &str, text: &str) -> Result<Node, AmendError> {
@@ -121,11 +167,7 @@ fn read(file: &str, text: &str) -> Result<Node, AmendError> {
     }
 }
 
-fn device(root: &Node, mac: MacAddr) -> Option<&Node> {
-    root.get("devices")?.get(&mac.to_string())
-}
-
-/// A value as JSON. Nothing written for the device as a whole is a device that says nothing.
+/// A value as JSON. Nothing written for an entry as a whole is an entry that says nothing.
 fn json(node: &Node) -> Json {
     fn value(node: &Node) -> Json {
         match &node.value {
@@ -164,9 +206,9 @@ fn merge(target: &mut Json, patch: &Json) {
     }
 }
 
-/// The values of a device as the reader takes them, or what is wrong with them.
-fn checked(values: &Json, mac: MacAddr) -> Result<Node, AmendError> {
-    let mut text = format!("devices:\n \"{mac}\": ");
+/// The values of an entry as the reader takes them, or what is wrong with them.
+fn checked(values: &Json, whose: &Whose) -> Result<Node, AmendError> {
+    let mut text = format!("{}:\n {}: ", whose.section(), spell::quoted(&whose.key()));
     let mut paths = vec![String::new()];
     spell::spread(values, "", &mut text, &mut paths);
     let (root, problems) = document::checked(&"".into(), text.as_bytes(), &shape::DOCUMENT);
@@ -180,15 +222,15 @@ fn checked(values: &Json, mac: MacAddr) -> Result<Node, AmendError> {
         (path(problem.line as usize), message)
     });
     let wrong: Vec<_> = wrong.collect();
-    let node = root.as_ref().and_then(|root| device(root, mac)).cloned();
+    let node = root.as_ref().and_then(|root| whose.in_tree(root)).cloned();
     match node {
         Some(node) if wrong.is_empty() => Ok(node),
         _ => Err(AmendError::Wrong(wrong)),
     }
 }
 
-/// Whether two files say the same, but for the device, which is as it is wanted in the second.
-fn is_changed_only_there(before: &Node, after: &Node, mac: MacAddr, wanted: &Json) -> bool {
+/// Whether two files say the same, but for the one entry, which is as it is wanted in the second.
+fn is_changed_only_there(before: &Node, after: &Node, whose: &Whose, wanted: &Json) -> bool {
     fn same(one: &Node, other: &Node, swapped: &dyn Fn(&Node) -> Option<bool>) -> bool {
         if let Some(verdict) = swapped(other) {
             return verdict;
@@ -212,7 +254,7 @@ fn is_changed_only_there(before: &Node, after: &Node, mac: MacAddr, wanted: &Jso
             _ => false,
         }
     }
-    let Some(is) = device(after, mac) else { return false };
+    let Some(is) = whose.in_tree(after) else { return false };
     let is_wanted = json(is) == *wanted;
     let swapped = |node: &Node| std::ptr::eq(node, is).then_some(is_wanted);
     same(before, after, &swapped)

@@ -1,11 +1,12 @@
-//! Where each part of a device's entry begins and ends in the text of its file, to the byte. The reader's tree ([`yaml`](crate::yaml))
-//! knows what was meant; this one knows what was typed: block or flow, quotes, aliases, and the blanks between. It is read with the
-//! very parser that the reader stands on, so the two cannot disagree.
+//! Where each part of the entry of a device or a profile begins and ends in the text of its file, to the byte. The reader's tree
+//! ([`yaml`](crate::yaml)) knows what was meant; this one knows what was typed: block or flow, quotes, aliases, and the blanks between.
+//! It is read with the very parser that the reader stands on, so the two cannot disagree.
 
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle};
-use provost_plugin::MacAddr;
+
+use crate::amend::Whose;
 
 /// A value as typed.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Part {
     }
 }
 
-/// The entry of a device, and the first line in it with an anchor, an alias or a merge key.
+/// An entry, and the first line in it with an anchor, an alias or a merge key.
 #[derive(Debug)]
 pub(crate) struct Extent {
     pub(crate) entry: Entry,
@@ -60,8 +61,8 @@ pub(crate) struct Extent {
     pub(crate) woven: Option<u32>,
 }
 
-/// The device in the text of a file, if it can be found there.
-pub(crate) fn device(text: &str, mac: MacAddr) -> Option<Extent> {
+/// The entry of a device or a profile in the text of a file, if it can be found there.
+pub(crate) fn entry(text: &str, whose: &Whose) -> Option<Extent> {
     let options = granit_parser::options! { emit_comments: false };
     let events = Parser::new_from_str_with_options(text, options);
     let mut walk = Walk { text, events, woven: None };
@@ -69,9 +70,9 @@ pub(crate) fn device(text: &str, mac: MacAddr) -> Option<Extent> {
     walk.next()?;
     walk.next()?;
     let (Event::MappingStart(..), _) = walk.next()? else { return None };
-    walk.seek(|name| name == "devices")?;
+    walk.seek(|name| name == whose.section())?;
     let (Event::MappingStart(style, ..), _) = walk.next()? else { return None };
-    let key = walk.seek(|name| name.parse() == Ok(mac))?;
+    let key = walk.seek(|name| whose.is_named(name))?;
     walk.woven = None;
     let entry = walk.entry(String::new(), key)?;
     Some(Extent { entry, in_flow: style == StructureStyle::Flow, woven: walk.woven })
@@ -235,8 +236,8 @@ mod tests {
         let text = "vendors: { 000413000001: {} }\ndevices:\n  # the first\n  \"00:04:13:00:00:01\": # of them\n    label:   a b   # c\n    empty:\n    \
                     sip: &x !!map\n      server: é\n    flow: { a: 1, b, \"c\":2, d: [1, {e: f} ], }\n    lit: |\n      abc\n\n    lines:\n    \
                     - number: 101\n      x:\n    -\n    - *x\n  0004.1300.0002: {}\n";
-        let mac = |text: &str| text.parse::<MacAddr>().unwrap();
-        let found = device(text, mac("000413000001")).unwrap();
+        let mac = |text: &str| Whose::Device(text.parse().unwrap());
+        let found = entry(text, &mac("000413000001")).unwrap();
         assert_eq!((found.woven, found.in_flow), (Some(8), false), "a line behind an anchor is near enough");
         let Kind::Map { entries, flow: false } = &found.entry.value.kind else { panic!() };
         let typed = |entry: &Entry| text[entry.start..entry.value.end].to_owned();
@@ -256,7 +257,12 @@ mod tests {
         assert_eq!(items.iter().map(typed).collect::<Vec<_>>(), ["1", "{e: f}"]);
         let Kind::List { items, flow: false } = &entries[5].value.kind else { panic!() };
         assert_eq!(items.iter().map(typed).collect::<Vec<_>>(), ["- number: 101\n      x:", "-", "- *x"]);
-        assert_eq!(typed(&device(text, mac("000413000002")).unwrap().entry), "0004.1300.0002: {}");
-        assert!(device(text, mac("000413000003")).is_none() && device("- a\n", mac("000413000003")).is_none());
+        assert_eq!(typed(&entry(text, &mac("000413000002")).unwrap().entry), "0004.1300.0002: {}");
+        let profiles = "profiles:\n  a: {}\n  'b: c': # of it\n    extends: a\n";
+        assert_eq!(
+            &profiles[entry(profiles, &Whose::Profile("b: c".into())).unwrap().entry.start..],
+            "'b: c': # of it\n    extends: a\n"
+        );
+        assert!(entry(text, &mac("000413000003")).is_none() && entry("- a\n", &mac("000413000003")).is_none());
     }
 }

@@ -29,7 +29,7 @@ mod written;
 mod yaml;
 mod zone;
 
-pub use amend::{AmendError, amend, field_at, settings};
+pub use amend::{AmendError, Whose, amend, field_at, settings};
 pub use books::{Phonebooks, schema as phonebook_schema};
 pub use day::Day;
 pub use document::Device;

@@ -59,6 +59,8 @@ pub struct Suggestion<'a> {
     pub profile: &'a str,
     /// For people.
     pub why: String,
+    /// Where the profile stands, file and line.
+    pub place: String,
 }
 
 /// Why a device is given nothing.
@@ -215,11 +217,11 @@ impl Fleet {
             Some(selector)
                 if selector.fits(&Candidate { mac, vendor: &spec.id(), models: &model.spellings, address }) =>
             {
-                format!("its match fits best: {selector} ({place})")
+                format!("it is for phones of {selector}, and no other fits this one more closely")
             }
-            _ => format!("no match fits, and this one is called default ({place})"),
+            _ => "it is the one called default, and no other is for phones like this one".to_owned(),
         };
-        Some(Suggestion { profile: &profile.layer.name, why })
+        Some(Suggestion { profile: &profile.layer.name, why, place })
     }
 
     /// The profile of a device that names none.

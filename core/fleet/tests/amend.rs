@@ -1,16 +1,23 @@
-//! Changes of a device in a file that people wrote: what is asked for comes out, and nothing else moves.
+//! Changes of a device or a profile in a file that people wrote: what is asked for comes out, and nothing else moves.
 
 use proptest::prelude::*;
-use provost_fleet::{AmendError, amend, field_at, settings};
-use provost_plugin::MacAddr;
+use provost_fleet::{AmendError, Whose, amend, field_at, settings};
 use serde_json::{Map, Value, json};
 
-fn mac() -> MacAddr {
-    "000413000001".parse().unwrap()
+fn phone_of(mac: &str) -> Whose {
+    Whose::Device(mac.parse().unwrap())
+}
+
+fn mac() -> Whose {
+    phone_of("000413000001")
+}
+
+fn named(name: &str) -> Whose {
+    Whose::Profile(name.into())
 }
 
 fn changed(text: &str, patch: Value) -> String {
-    amend("a.yaml", text, mac(), &patch).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    amend("a.yaml", text, &mac(), &patch).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 #[test]
@@ -120,10 +127,32 @@ fn a_device_that_says_nothing_yet_can_say_something() {
 }
 
 #[test]
+fn a_profile_is_changed_as_a_device_is() {
+    let file = "devices: { 000413000001: { profile: desk } }\nprofiles:\n  desk: &desk # of all desks\n    extends: base\n    match: { vendor: acme } # ours\n  \"b: c\": *desk\n  base: {}\n";
+    let of = |name: &'static str, patch: Value| amend("a.yaml", file, &named(name), &patch);
+    let desk = |patch: Value| of("desk", patch).unwrap_err().to_string();
+    assert!(desk(json!({ "extends": null })).contains("an anchor, an alias or a merge key (line 4)"));
+    assert_eq!(desk(json!({ "label": "x" })).split(':').next(), Some("label"), "that is a device's");
+    assert!(of("none", json!({})).unwrap_err().to_string().contains("does not hold the profile \"none\""));
+    let file = file.replace("&desk ", "").replace("*desk", "{ extends: base }");
+    let of = |name: &'static str, patch: Value| amend("a.yaml", &file, &named(name), &patch).unwrap();
+    assert_eq!(settings("a.yaml", &file, &named("desk")).unwrap()["match"], json!({ "vendor": "acme" }));
+    assert_eq!(
+        of("desk", json!({ "match": { "model": "D7*" }, "extends": null })),
+        file.replace("    extends: base\n", "").replace("acme }", "acme, model: \"D7*\" }")
+    );
+    assert_eq!(
+        of("b: c", json!({ "sip": { "server": "a" } })),
+        file.replace("{ extends: base }", "{ extends: base, sip: { server: a } }")
+    );
+    assert_eq!(field_at("a.yaml", &file, &named("desk"), 4, 14).as_deref(), Some("extends"));
+}
+
+#[test]
 fn what_is_shared_is_not_changed_behind_anybodys_back() {
     let file = "defaults: &all\n  syslog: { server: a }\ndevices:\n  000413000001:\n    <<: *all\n    sip: &sip\n      server: b\n    label: &l A\n  \
                 000413000002:\n    sip: *sip\n    label: *l\n";
-    let refused = |patch: Value| match amend("a.yaml", file, mac(), &patch) {
+    let refused = |patch: Value| match amend("a.yaml", file, &mac(), &patch) {
         Err(error @ AmendError::Woven { shared: true, line: 5 }) => error.to_string(),
         other => panic!("{patch}: {other:?}"),
     };
@@ -136,8 +165,8 @@ fn what_is_shared_is_not_changed_behind_anybodys_back() {
         changed(file, json!({ "profile": "x", "syslog": { "server": "z" } })),
         file.replace("label: &l A\n", "label: &l A\n    profile: x\n    syslog:\n      server: z\n")
     );
-    let other: MacAddr = "000413000002".parse().unwrap();
-    let of = |patch: Value| amend("a.yaml", file, other, &patch);
+    let other = phone_of("000413000002");
+    let of = |patch: Value| amend("a.yaml", file, &other, &patch);
     assert_eq!(
         of(json!({ "label": "B" })).unwrap(),
         file.replace("*l\n", "B\n"),
@@ -150,7 +179,7 @@ fn what_is_shared_is_not_changed_behind_anybodys_back() {
 #[test]
 fn what_is_wrong_names_its_field_and_no_password() {
     let file = "devices:\n  000413000001:\n    keys:\n    - { kind: blf, value: 1 }\n";
-    let wrong = |patch: Value| match amend("a.yaml", file, mac(), &patch) {
+    let wrong = |patch: Value| match amend("a.yaml", file, &mac(), &patch) {
         Err(AmendError::Wrong(wrong)) => wrong,
         other => panic!("{patch}: {other:?}"),
     };
@@ -177,11 +206,11 @@ fn what_is_wrong_names_its_field_and_no_password() {
         assert!(at == field && said.contains(message) && !said.contains("s3cret"), "{patch}: {found:?}");
     }
     assert_eq!(wrong(json!([1])).len(), 1);
-    assert!(matches!(amend("a.yaml", "devices: {}\n", mac(), &json!({})), Err(AmendError::Absent(_))));
-    let broken = amend("a.yaml", &file.replace("kind", "kimd"), mac(), &json!({}));
+    assert!(matches!(amend("a.yaml", "devices: {}\n", &mac(), &json!({})), Err(AmendError::Absent(_))));
+    let broken = amend("a.yaml", &file.replace("kind", "kimd"), &mac(), &json!({}));
     assert!(matches!(&broken, Err(AmendError::Unreadable(problem)) if problem.line == 4), "{broken:?}");
-    assert_eq!(field_at("a.yaml", file, mac(), 4, 27).as_deref(), Some("keys.0.value"));
-    assert_eq!(field_at("a.yaml", file, mac(), 9, 1), None);
+    assert_eq!(field_at("a.yaml", file, &mac(), 4, 27).as_deref(), Some("keys.0.value"));
+    assert_eq!(field_at("a.yaml", file, &mac(), 9, 1), None);
 }
 
 /// RFC 7396, section 2, once more.
@@ -362,6 +391,17 @@ fn phone() -> BoxedStrategy<Value> {
     ])
 }
 
+/// What of a phone a profile may say.
+fn as_profile(mut phone: Value) -> Value {
+    if let Value::Object(fields) = &mut phone {
+        fields.remove("enabled");
+        if let Some(label) = fields.remove("label") {
+            fields.insert("extends".to_owned(), label);
+        }
+    }
+    phone
+}
+
 /// A patch that takes some of what is there away, and brings some of what may be there.
 fn thinned(value: Value, choices: &mut impl Iterator<Item = u8>) -> Value {
     match value {
@@ -387,21 +427,28 @@ proptest! {
         before in phone(),
         after in phone(),
         choices in proptest::collection::vec(any::<u8>(), 16..64),
+        of_profile in any::<bool>(),
     ) {
+        let (whose, key, section, other) = match of_profile {
+            true => (named("my desk: 1"), "'my desk: 1'", "profiles", ["base", "last"]),
+            false => (mac(), "\"00:04:13:00:00:01\"", "devices", ["000413000000", "000413000002"]),
+        };
+        let [before, after] = [before, after].map(|phone| if of_profile { as_profile(phone) } else { phone });
         let mut hand = Hand { choices: choices.clone(), next: 0, comments: 0 };
         let head = "# Head.\ndefaults: { label: x }\n".replace("{ label: x }", "{ sip: { server: s } }");
         let of_mine = hand.behind(&before, 2, false);
-        let (start, end) = (format!("{head}devices:\n  000413000000: {{ label: a }} # before\n"), "  # Of the next.\n  000413000002:\n    label:  b\n# Foot.\n");
-        let text = format!("{start}  \"00:04:13:00:00:01\":{of_mine}{end}");
-        prop_assert_eq!(settings("a.yaml", &text, mac()).unwrap(), before.clone(), "the hand wrote what it was to write:\n{}", text);
+        let start = format!("{head}{section}:\n  {}: {{ site: a }} # before\n", other[0]);
+        let end = format!("  # Of the next.\n  {}:\n    site:  b\n# Foot.\n", other[1]);
+        let text = format!("{start}  {key}:{of_mine}{end}");
+        prop_assert_eq!(settings("a.yaml", &text, &whose).unwrap(), before.clone(), "the hand wrote what it was to write:\n{}", text);
         let patch = thinned(after, &mut choices.iter().copied());
-        let changed = match amend("a.yaml", &text, mac(), &patch) {
+        let changed = match amend("a.yaml", &text, &whose, &patch) {
             Ok(changed) => changed,
             Err(error) => return Err(TestCaseError::fail(format!("{error}\n{patch}\n{text}"))),
         };
         let wanted = merged(&before, &patch);
-        prop_assert_eq!(settings("a.yaml", &changed, mac()).unwrap(), wanted.clone(), "{}\n{}", text, changed);
-        prop_assert!(changed.starts_with(&start) && changed.ends_with(end), "{}\n{}", text, changed);
+        prop_assert_eq!(settings("a.yaml", &changed, &whose).unwrap(), wanted.clone(), "{}\n{}", text, changed);
+        prop_assert!(changed.starts_with(&start) && changed.ends_with(&end), "{}\n{}", text, changed);
         if wanted == before {
             prop_assert_eq!(&changed, &text);
         }

@@ -241,8 +241,9 @@ impl Explanation {
             self.files = offer.files.into_iter().map(|(name, kind)| (name, kind.as_str().to_owned())).collect();
         }
         if let (Some(mac), None) = (identity.mac, device) {
-            self.suggestion =
-                world.suggestion(mac, peer).map(|suggestion| format!("{}: {}", suggestion.profile, suggestion.why));
+            self.suggestion = world
+                .suggestion(mac, peer)
+                .map(|suggestion| format!("{}: {} ({})", suggestion.profile, suggestion.why, suggestion.place));
             self.enrolment = match world.enrolment(peer, &Given::default()) {
                 Enrolment::Nobody if world.fleet.rules().len() == 0 => None,
                 Enrolment::Nobody => {

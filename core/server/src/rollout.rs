@@ -116,6 +116,12 @@ pub struct Rollout {
     /// Failures that do not count any more, since somebody went on in spite of them.
     pub forgiven: usize,
     pub phones: BTreeMap<MacAddr, Step>,
+    /// Counted along with `phones`, since each step of any of them asks.
+    #[serde(skip)]
+    failed: usize,
+    /// Phones whose outcome is not known yet, counted the same way.
+    #[serde(skip)]
+    left: usize,
 }
 
 impl Rollout {
@@ -125,7 +131,19 @@ impl Rollout {
     }
 
     pub fn failed(&self) -> usize {
-        self.phones.values().filter(|step| matches!(step, Step::Failed { .. })).count()
+        self.failed
+    }
+
+    /// Sets how far a phone has come.
+    fn set(&mut self, mac: MacAddr, step: Step) {
+        let has_failed = |step: &Step| usize::from(matches!(step, Step::Failed { .. }));
+        let is_left = |step: &Step| usize::from(!step.is_last());
+        self.failed += has_failed(&step);
+        self.left += is_left(&step);
+        if let Some(before) = self.phones.insert(mac, step) {
+            self.failed -= has_failed(&before);
+            self.left -= is_left(&before);
+        }
     }
 
     fn next(&self) -> Option<MacAddr> {
@@ -208,7 +226,7 @@ impl Rollouts {
             if all.iter().filter(|rollout| rollout.is_under_way()).count() >= UNDER_WAY {
                 return Err(NotRolledOut::Full);
             }
-            let rollout = Rollout {
+            let mut rollout = Rollout {
                 id: all.iter().map(|rollout| rollout.id).max().unwrap_or(0) + 1,
                 why: wanted.why,
                 made: milliseconds(SystemTime::now()),
@@ -218,8 +236,11 @@ impl Rollouts {
                 regardless: wanted.regardless,
                 state: State::Running,
                 forgiven: 0,
-                phones: wanted.phones.into_iter().take(PHONES).map(|mac| (mac, Step::Waiting)).collect(),
+                phones: BTreeMap::new(),
+                failed: 0,
+                left: 0,
             };
+            wanted.phones.into_iter().take(PHONES).for_each(|mac| rollout.set(mac, Step::Waiting));
             while all.len() >= KEPT {
                 let over = all.iter().position(|rollout| !rollout.is_under_way()).unwrap_or(0);
                 all.remove(over);
@@ -277,7 +298,7 @@ impl Rollouts {
     /// Sets how far a phone has come, and stops where too many have failed.
     fn note(&self, id: u64, mac: MacAddr, step: Step) {
         let noted = self.change(id, |rollout| {
-            rollout.phones.insert(mac, step);
+            rollout.set(mac, step);
             let failed = rollout.failed() - rollout.forgiven;
             if rollout.is_under_way() && rollout.stop_after > 0 && failed >= rollout.stop_after as usize {
                 let why = match failed {
@@ -286,7 +307,7 @@ impl Rollouts {
                 };
                 tracing::warn!(rollout = id, reason = why, "roll-out stopped");
                 rollout.state = State::Stopped { why };
-            } else if rollout.is_under_way() && rollout.phones.values().all(Step::is_last) {
+            } else if rollout.is_under_way() && rollout.left == 0 {
                 tracing::info!(rollout = id, failed = rollout.failed(), phones = rollout.phones.len(), "roll-out done");
                 rollout.state = State::Done;
             }
@@ -446,9 +467,9 @@ fn read(path: &Path) -> VecDeque<Rollout> {
         tracing::error!(file = %path.display(), aside = %aside.display(), moved = moved.is_ok(), %error, "the roll-outs make no sense");
         VecDeque::new()
     });
-    for step in all.iter_mut().flat_map(|rollout| rollout.phones.values_mut()) {
-        if !step.is_last() {
-            *step = Step::Waiting;
+    for rollout in &mut all {
+        for (mac, step) in std::mem::take(&mut rollout.phones) {
+            rollout.set(mac, if step.is_last() { step } else { Step::Waiting });
         }
     }
     all

@@ -12,7 +12,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
 };
-use provost_fleet::Record;
+use provost_fleet::{Record, Suggestion};
 use provost_plugin::{MacAddr, model::Identity};
 use provost_server::{
     edit::{self, Edit},
@@ -143,6 +143,10 @@ pub(crate) struct Row {
     profile: Option<String>,
     /// Of a phone that waits: the profile that it gets if nobody names another.
     suggested_profile: Option<String>,
+    /// Why that one, in words.
+    suggested_because: Option<String>,
+    /// Where that one stands: file and line.
+    suggested_place: Option<String>,
     vendor: Option<String>,
     model: Option<String>,
     firmware: Option<String>,
@@ -173,8 +177,6 @@ pub(crate) struct Details {
     reason: Option<String>,
     /// Why it is given nothing, or cannot be.
     trouble: Option<String>,
-    /// Why `suggested_profile` is suggested.
-    suggested_because: Option<String>,
     files: Vec<File>,
     /// What its profile asks for that it cannot do.
     in_vain: Vec<String>,
@@ -246,26 +248,28 @@ impl Known<'_> {
     }
 
     /// The profile that would be its own if it were enrolled.
-    fn suggestion(&self) -> Option<(String, String)> {
+    fn suggestion(&self) -> Option<Suggestion<'_>> {
         if self.world.fleet.device(self.mac).is_some() {
             return None;
         }
         let peer = progress::peer(self.mac, self.record.as_ref());
-        let suggestion = self.world.suggestion(self.mac, &peer)?;
-        Some((suggestion.profile.to_owned(), suggestion.why))
+        self.world.suggestion(self.mac, &peer)
     }
 
     fn row(&self, progress: Option<Stage>) -> Row {
         let (identity, record) = (self.identity(), self.record.as_ref());
         let device = self.world.fleet.device(self.mac);
         let chosen = self.world.shelf.choose(&identity, device.and_then(|device| device.stated_vendor()));
+        let suggestion = self.suggestion();
         Row {
             mac: self.mac.to_string(),
             state: self.state(),
             progress,
             label: device.and_then(|device| device.label()).map(str::to_owned),
             profile: device.and_then(|device| device.profile()).map(str::to_owned),
-            suggested_profile: self.suggestion().map(|(profile, _)| profile),
+            suggested_profile: suggestion.as_ref().map(|suggestion| suggestion.profile.to_owned()),
+            suggested_because: suggestion.as_ref().map(|suggestion| suggestion.why.clone()),
+            suggested_place: suggestion.map(|suggestion| suggestion.place),
             vendor: chosen.ok().map(|choice| choice.plugin.spec.vendor.clone()).or(identity.vendor),
             model: identity.model,
             firmware: identity.firmware,
@@ -471,19 +475,8 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
             let trouble = world.plan(&peer).err();
             let reason = world.shelf.choose(&peer.identity, None).ok().map(|choice| explain::why(&choice));
             let (files, in_vain) = (Vec::new(), Vec::new());
-            let suggested_because = known.suggestion().map(|(_, why)| why);
-            return Ok(Json(Details {
-                row: row(None),
-                reason,
-                trouble,
-                suggested_because,
-                files,
-                in_vain,
-                order,
-                trust: Vec::new(),
-                open,
-                events,
-            }));
+            let (row, trust) = (row(None), Vec::new());
+            return Ok(Json(Details { row, reason, trouble, files, in_vain, order, trust, open, events }));
         }
         let (files, reason, in_vain, trust, trouble) = match progress::files(&world, mac, known.record.as_ref()) {
             Ok((offer, files)) => {
@@ -497,9 +490,8 @@ pub(crate) async fn one(State(admin): State<Admin>, Mac(mac): Mac) -> Result<Jso
         let stage = progress::progress(known.record.as_ref(), &files, SystemTime::now()).into();
         let trouble = trouble.or_else(|| world.troubles.get(&mac).map(|trouble| trouble.why.clone()));
         let files = files.into_iter().map(File::from).collect::<Vec<File>>();
-        let suggested_because = None;
         let row = row(Some(stage));
-        Ok(Json(Details { row, reason, trouble, suggested_because, files, in_vain, order, trust, open, events }))
+        Ok(Json(Details { row, reason, trouble, files, in_vain, order, trust, open, events }))
     })
     .await?
 }

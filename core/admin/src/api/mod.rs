@@ -7,7 +7,7 @@ pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod files;
 pub(crate) mod function_keys;
-mod import;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod lockouts;
 pub(crate) mod network;
@@ -99,6 +99,8 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(keys::remove))
         .routes(routes!(keys::password))
         .routes(routes!(profiles::list))
+        .routes(routes!(settings::profile_settings))
+        .routes(routes!(settings::change_profile))
         .routes(routes!(phonebooks::list))
         .routes(routes!(phonebooks::one))
         .routes(routes!(phonebooks::add))

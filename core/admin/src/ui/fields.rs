@@ -1,5 +1,5 @@
-//! The fields of the form in which a device is edited, made of the JSON Schema of the profile format: a setting that the model learns is in
-//! the form without a word here. Knows how a value is typed into a browser and read out of it, and nothing of devices.
+//! The fields of the forms in which devices and profiles are edited, made of the JSON Schema of the profile format: a setting that the
+//! model learns is in them without a word here. Knows how a value is typed into a browser and read out of it, and nothing of devices.
 
 use std::sync::LazyLock;
 
@@ -39,18 +39,20 @@ pub(super) struct Section {
     pub(super) fields: Vec<Field>,
 }
 
-/// What the form knows.
+/// What a form knows.
 #[derive(Debug)]
 pub(super) struct Form {
-    /// Of the device itself: label, profile and their like.
-    pub(super) device: Vec<Field>,
+    /// Of the device or profile itself: label, profile, what it extends and their like.
+    pub(super) own: Vec<Field>,
     /// Of each of its lines.
     pub(super) line: Vec<Field>,
     pub(super) sections: Vec<Section>,
 }
 
 /// What most people look for, in that order; what is not named comes after it, by name.
-const FIRST_OF_DEVICE: [&str; 5] = ["label", "profile", "site", "location", "enabled"];
+const FIRST: [&str; 8] = ["label", "profile", "extends", "site", "location", "enabled", "match.vendor", "match.model"];
+/// Sections about the device or profile itself, which stand with its other fields.
+const NO_SETTINGS: [&str; 2] = ["identity", "match"];
 const FIRST_OF_LINE: [&str; 7] =
     ["number", "display_name", "label", "username", "auth_username", "password", "enabled"];
 const FIRST_SECTIONS: [&str; 3] = ["sip", "time", "locale"];
@@ -58,31 +60,34 @@ const FIRST_SECTIONS: [&str; 3] = ["sip", "time", "locale"];
 /// How many fields of a line are shown at once.
 pub(super) const LINE_AT_ONCE: usize = FIRST_OF_LINE.len();
 
-pub(super) static FORM: LazyLock<Form> = LazyLock::new(|| {
+pub(super) static DEVICE: LazyLock<Form> = LazyLock::new(|| form("devices"));
+pub(super) static PROFILE: LazyLock<Form> = LazyLock::new(|| form("profiles"));
+
+/// The form for the entries of a section of a profile file.
+fn form(entries: &str) -> Form {
     let schema = provost_fleet::schema();
-    let device = &schema["properties"]["devices"]["additionalProperties"];
-    let device = target(device, &schema);
-    let mut form = Form { device: Vec::new(), line: Vec::new(), sections: Vec::new() };
-    for (name, property) in device["properties"].as_object().into_iter().flatten() {
+    let entry = target(&schema["properties"][entries]["additionalProperties"], &schema);
+    let mut form = Form { own: Vec::new(), line: Vec::new(), sections: Vec::new() };
+    for (name, property) in entry["properties"].as_object().into_iter().flatten() {
         if name == "lines" {
             let line = target(&property["items"], &schema);
             walk(line, &schema, "", "lines.0.", &mut form.line);
             continue;
         }
         let mut fields = Vec::new();
-        if target(property, &schema)["properties"].is_object() && name != "identity" {
+        if target(property, &schema)["properties"].is_object() && !NO_SETTINGS.contains(&name.as_str()) {
             walk(property, &schema, "", &format!("{name}."), &mut fields);
             let help = help(property, target(property, &schema));
             form.sections.push(Section { name: name.clone(), help, fields });
         } else {
-            walk(property, &schema, name, "", &mut form.device);
+            walk(property, &schema, name, "", &mut form.own);
         }
     }
-    order(&mut form.device, &FIRST_OF_DEVICE, |field| &field.path);
+    order(&mut form.own, &FIRST, |field| &field.path);
     order(&mut form.line, &FIRST_OF_LINE, |field| &field.path);
     order(&mut form.sections, &FIRST_SECTIONS, |section| &section.name);
     form
-});
+}
 
 fn order<T>(all: &mut [T], first: &[&str], name: impl Fn(&T) -> &String) {
     all.sort_by_key(|one| {
@@ -276,10 +281,14 @@ mod tests {
 
     #[test]
     fn the_form_has_the_settings_of_the_model_and_knows_its_passwords() {
-        let form = &*FORM;
+        let form = &*DEVICE;
         let section = |name: &str| form.sections.iter().find(|section| section.name == name).unwrap();
         let field = |fields: &[Field], path: &str| fields.iter().find(|field| field.path == path).unwrap().clone();
-        assert_eq!(form.device[0].path, "label");
+        assert_eq!(form.own[0].path, "label");
+        let own: Vec<&str> = PROFILE.own.iter().map(|field| field.path.as_str()).collect();
+        assert_eq!(own, ["extends", "site", "match.vendor", "match.model", "match.mac", "match.network"]);
+        let names = |form: &Form| form.sections.iter().map(|section| section.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(form), names(&PROFILE), "they hold the same settings");
         assert_eq!(form.sections[0].name, "sip");
         let transport = field(&section("sip").fields, "transport");
         assert_eq!(transport.kind, Kind::Word(["udp", "tcp", "tls", "dns"].map(str::to_owned).to_vec()));

@@ -2,7 +2,7 @@
 
 use axum::{
     Form,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, Multipart, Request, multipart::MultipartError},
     http::StatusCode,
 };
 
@@ -54,10 +54,64 @@ impl<S: Send + Sync> FromRequest<S> for Checked {
     async fn from_request(request: Request, state: &S) -> Result<Checked, Refusal> {
         let session = request.extensions().get::<Session>().cloned();
         let fields = Fields::from_request(request, state).await?;
-        if session.is_some_and(|session| session.issued(fields.get("csrf"))) {
-            return Ok(Checked(fields));
+        issued(session, &fields)?;
+        Ok(Checked(fields))
+    }
+}
+
+fn issued(session: Option<Session>, fields: &Fields) -> Result<(), Problem> {
+    if session.is_some_and(|session| session.issued(fields.get("csrf"))) {
+        return Ok(());
+    }
+    let why = "this form was not sent by a page of this session; load the page again, and nothing was changed";
+    Err(Problem::new(StatusCode::FORBIDDEN, why))
+}
+
+/// Bytes of a file, or of text that is as long as one.
+pub(crate) const LONGEST: usize = 4 << 20;
+/// Bytes of any other field beside a file.
+const SHORT: usize = 4 << 10;
+
+/// A form with a file, of which the same holds.
+#[derive(Debug)]
+pub(crate) struct WithFile {
+    pub(crate) fields: Fields,
+    /// Empty where none was chosen.
+    pub(crate) file: Vec<u8>,
+    /// Something of it was longer than it may be. It was read to its end and let go: a browser that is answered before it has sent all
+    /// shows its user no answer.
+    pub(crate) is_cut: bool,
+}
+
+impl<S: Send + Sync> FromRequest<S> for WithFile {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<WithFile, Refusal> {
+        let session = request.extensions().get::<Session>().cloned();
+        let form = Multipart::from_request(request, state).await;
+        let mut form = form.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let unreadable = |error: MultipartError| Problem::new(error.status(), error.body_text());
+        let mut brought = WithFile { fields: Fields(Vec::new()), file: Vec::new(), is_cut: false };
+        while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
+            let name = field.name().unwrap_or_default().to_owned();
+            let most = if ["file", "text"].contains(&name.as_str()) { LONGEST } else { SHORT };
+            let mut bytes = Vec::new();
+            while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+                match bytes.len() + chunk.len() <= most {
+                    true => bytes.extend_from_slice(&chunk),
+                    false => brought.is_cut = true,
+                }
+            }
+            match name.as_str() {
+                "file" => brought.file = bytes,
+                _ if brought.fields.0.len() < 64 => {
+                    let text = String::from_utf8(bytes).map_err(|_| Problem::field(&name, "it is not UTF-8"))?;
+                    brought.fields.0.push((name, text));
+                }
+                _ => brought.is_cut = true,
+            }
         }
-        let why = "this form was not sent by a page of this session; load the page again, and nothing was changed";
-        Err(Problem::new(StatusCode::FORBIDDEN, why).into())
+        issued(session, &brought.fields)?;
+        Ok(brought)
     }
 }

@@ -5,6 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
+use provost_fleet::Whose;
 use provost_plugin::MacAddr;
 use serde_json::{Map, Value as Json};
 
@@ -75,7 +76,7 @@ async fn written(admin: &Admin, mac: MacAddr, fields: &Fields) -> Result<Which, 
     let patch = Map::from_iter([(first.to_owned(), values[first].clone())]);
     let of = fields.get("version");
     let of = if of.is_empty() { tag.trim_matches('"') } else { of };
-    settings::amend(admin, mac, of, Json::Object(patch)).await.map_err(|mut problem| {
+    settings::amend(admin, &Whose::Device(mac), of, Json::Object(patch)).await.map_err(|mut problem| {
         // The form has the last word of the path as the name of its field.
         for wrong in &mut problem.errors {
             if let Some((_, field)) = wrong.at.rsplit_once('.') {

@@ -13,6 +13,7 @@ mod events;
 mod fields;
 mod fleet;
 mod form;
+mod import;
 mod key;
 mod keys;
 mod network;
@@ -49,6 +50,8 @@ use crate::{auth, problem::Problem, serve::Door};
 
 /// A profile file of a thousand devices, as a form sends it.
 const BODY: usize = 4 << 20;
+/// A file that is too long is still read to its end, so that its sender is told, up to this.
+const SENT: usize = 64 << 20;
 const STREAMS: usize = 64;
 /// An argon2 takes 19 MiB: no more than so many at once.
 const GUESSES: usize = 2;
@@ -95,7 +98,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/key", post(key::save))
-        .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
+        .route("/devices/{mac}/edit", get(edit::device).post(edit::save_device))
         .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/activity", get(activity::page))
         .route("/activity/rows", get(activity::rows))
@@ -104,10 +107,12 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/network/rows", get(network::rows))
         .route("/profiles", get(profiles::page))
         .route("/profiles/{name}", get(profiles::one))
+        .route("/profiles/{name}/edit", get(edit::profile).post(edit::save_profile))
         .route("/phonebooks", get(phonebooks::page))
         .route("/phonebooks/{name}", get(phonebooks::one))
         .route("/phonebooks/{name}/add", post(phonebooks::add))
         .route("/phonebooks/{name}/remove", post(phonebooks::remove))
+        .route("/import", get(import::page).post(import::act).layer(DefaultBodyLimit::max(SENT)))
         .route("/plugins", get(plugins::page))
         .route("/audit", get(audit::page))
         .route("/keys", get(keys::page).post(keys::make))
@@ -222,6 +227,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("device.html", include_str!("../../assets/device.html")),
         ("edit.html", include_str!("../../assets/edit.html")),
         ("source.html", include_str!("../../assets/source.html")),
+        ("import.html", include_str!("../../assets/import.html")),
         ("plugins.html", include_str!("../../assets/plugins.html")),
         ("audit.html", include_str!("../../assets/audit.html")),
         ("keys.html", include_str!("../../assets/keys.html")),

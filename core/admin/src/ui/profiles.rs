@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::{Extension, extract::State, response::Response};
 use minijinja::{Value, context};
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{Refusal, session::Session, show, templates::in_path, words::data};
 use crate::{
-    api::{files::Name, profiles},
+    api::{Query, files::Name, profiles, settings::unknown_profile},
     problem::Problem,
     serve::Door,
 };
@@ -48,16 +49,24 @@ fn tree(items: &Json) -> Vec<Value> {
     tree
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    /// What was just done.
+    done: String,
+}
+
 /// One profile.
 pub(super) async fn one(
     State(door): State<Door>,
     Extension(session): Extension<Session>,
     name: Result<Name, Problem>,
+    Query(Asked { done }): Query<Asked>,
 ) -> Result<Response, Refusal> {
     let Name(name) = name?;
     let all = profiles::list(State(door.admin)).await?.0;
     let found = all.items.iter().find(|profile| profile.name == name);
-    let found = found.ok_or_else(|| Problem::not_found("there is no profile of this name in service"))?;
+    let found = found.ok_or_else(unknown_profile)?;
     let under = all.items.iter().filter(|other| other.extends.as_deref() == Some(&name));
     let under: Vec<&str> = under.map(|other| other.name.as_str()).collect();
     // The base first.
@@ -72,7 +81,7 @@ pub(super) async fn one(
         "profile.html",
         context! {
             csrf => session.csrf.as_str(), here => "profiles", profile => data(found), under => data(under),
-            chain => data(&chain), path => found.file.as_deref().map(in_path),
+            chain => data(&chain), done, path => found.file.as_deref().map(in_path),
         },
     ))
 }

@@ -120,12 +120,13 @@ struct Draft {
 }
 
 /// What it would come to, or what is wrong with it.
-type Weighed = Result<Outlook, Problem>;
+pub(super) type Weighed = Result<Outlook, Problem>;
 
-struct Outlook {
-    whole: Value,
+#[derive(Debug)]
+pub(super) struct Outlook {
+    pub(super) whole: Value,
     /// Of each phone that would change, the first ones: MAC, label and the differences.
-    phones: Vec<Value>,
+    pub(super) phones: Vec<Value>,
     /// What the chosen phone's files would be.
     then: Vec<Value>,
 }
@@ -192,13 +193,14 @@ async fn save(admin: &Admin, draft: &Draft, text: Option<String>) -> Result<(), 
     }
 }
 
-fn edits(draft: &Draft) -> Vec<Would> {
-    vec![Would { file: draft.name.clone(), content: Some(draft.text.clone()) }]
-}
-
 async fn weigh(admin: &Admin, draft: &Draft) -> Weighed {
     let chosen = phone(admin, draft)?;
-    let weighed = changes::weighed(admin, edits(draft), SHOWN, chosen).await?;
+    outlook(admin, Would { file: draft.name.clone(), content: Some(draft.text.clone()) }, chosen).await
+}
+
+/// What an edit of a file would come to, phone by phone.
+pub(super) async fn outlook(admin: &Admin, edit: Would, chosen: Option<MacAddr>) -> Weighed {
+    let weighed = changes::weighed(admin, vec![edit], SHOWN, chosen).await?;
     let mut phones = Vec::new();
     for ((mac, differences), changed) in weighed.first.iter().zip(weighed.outlook.changed()) {
         let changed = serde_json::to_value(changed).map_err(|error| Problem::internal(error.to_string()))?;

@@ -10,7 +10,7 @@ use super::{Drafts, WRONG, Wanted};
 use crate::problem::Problem;
 
 /// Columns of a file, in the order of an export. Only `mac` must be there.
-const COLUMNS: [&str; 12] = [
+pub(crate) const COLUMNS: [&str; 12] = [
     "mac",
     "label",
     "profile",

@@ -4,7 +4,7 @@
 //! Every phone is looked at and tried before anything is written, and then all files appear at once. What a form cannot carry over is told
 //! phone by phone.
 
-mod csv;
+pub(crate) mod csv;
 mod files;
 mod fusionpbx;
 mod wazo;
@@ -78,17 +78,17 @@ impl Form {
 #[into_params(parameter_in = Query)]
 pub(crate) struct How {
     /// Look at everything, and write nothing
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What the file is; left out, it is told by the file
-    form: Option<Form>,
+    pub(crate) form: Option<Form>,
     /// Settings of vendors' files that have no field of ours become raw settings of the vendor
-    raw: bool,
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Imported {
     form: Form,
-    devices: usize,
+    pub(crate) devices: usize,
     accounts: usize,
     /// What is not carried over, and where it stands.
     warnings: Vec<Wrong>,
@@ -249,8 +249,12 @@ pub(crate) async fn import(
     .await?;
     let (devices, accounts) = (drafts.all.len(), drafts.accounts());
     if !drafts.wrong.is_empty() {
-        let more = if drafts.wrong.len() >= WRONG { "at least " } else { "" };
-        let detail = format!("nothing is written: {more}{} places are wrong", drafts.wrong.len());
+        let places = match drafts.wrong.len() {
+            1 => "1 place is wrong".to_owned(),
+            many if many >= WRONG => format!("at least {many} places are wrong"),
+            many => format!("{many} places are wrong"),
+        };
+        let detail = format!("nothing is written: {places}");
         return Err(Problem { errors: drafts.wrong, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) });
     }
     if devices == 0 {
