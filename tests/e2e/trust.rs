@@ -1,7 +1,12 @@
 //! The trust ladder: what an attacker on the phones' own network gets, rung by rung, and that the phone itself gets its file all the
 //! same. The table is printed and written to TARGET/trust.md.
 
-use std::{fmt::Write as _, net::Ipv4Addr, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    time::Duration,
+};
 
 use provost_plugin::MacAddr;
 use provost_tests::{Host, Lan, Plan, Server, built};
@@ -64,11 +69,6 @@ fn become_phone(host: &Host, mac: MacAddr) {
 fn curl(host: &Host, words: &[&str]) -> String {
     let output = host.command("curl").args(["--silent", "--max-time", "10"]).args(words).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The path of a URL without its token.
-fn name(url: &str) -> &str {
-    url.rsplit('/').next().unwrap()
 }
 
 fn token(url: &str) -> Option<&str> {
@@ -201,6 +201,77 @@ fn each_rung_stops_what_it_is_for_and_never_the_phone() {
 }
 
 #[test]
+fn a_scan_of_a_hundred_thousand_macs_obtains_nothing_and_the_phone_is_served_all_the_while() {
+    const SCANNED: u32 = 100_000;
+    let lan = Lan::new(2);
+    let captured = Captured::one("02");
+    become_phone(lan.phone(PHONE), captured.mac);
+    let inventory =
+        format!("devices:\n  \"{}\": {{ lines: [{{ number: 100, password: {PASSWORD} }}] }}\n", captured.mac);
+    let server = Plan::as_shipped_on(lan.server()).file("profiles/site.yaml", inventory).start().ready();
+    let (address, attacker) = (lan.server().address(), lan.phone(ATTACKER));
+    let file = own_file(&server, captured.mac);
+    let [a, b, c, d, e, f] = captured.mac.octets();
+    let serial = u32::from_be_bytes([0, d, e, f]);
+    let (locked_out, obtained) = attacker.enter(|| {
+        let stream = TcpStream::connect((address, 8080)).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let (mut locked_out, mut obtained) = (None, 0);
+        // The real one is among them, early on.
+        for number in 0..SCANNED {
+            let [_, d, e, f] = serial.wrapping_add(number).wrapping_sub(5).to_be_bytes();
+            let mac = MacAddr::new([a, b, c, d, e, f]);
+            let name =
+                file.replace(&captured.mac.bare(), &mac.bare()).replace(&captured.mac.bare_upper(), &mac.bare_upper());
+            let request = format!("GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n");
+            (&stream).write_all(request.as_bytes()).unwrap();
+            let (status, body) = answer(&mut answers);
+            obtained += usize::from(status == 200 || body.contains(PASSWORD));
+            if status == 429 && locked_out.is_none() {
+                locked_out = Some(number);
+            }
+        }
+        (locked_out, obtained)
+    });
+    let line = server.wait_for("the lock-out", |line| line.is("message", "locked out"));
+    assert!(line.is("peer", &attacker.address().to_string()) && line.is("minutes", "15"), "{line:?}");
+    println!(
+        "a scan of {SCANNED} MAC addresses: locked out after {} requests, passwords obtained: {obtained}",
+        locked_out.unwrap()
+    );
+    assert_eq!((obtained, locked_out), (0, Some(30)));
+    // Over the other door as well, but not the phone.
+    assert_eq!(curl(attacker, &[&format!("tftp://{address}/{file}")]), "");
+    assert!(curl(lan.phone(PHONE), &[&format!("http://{address}:8080/{file}")]).contains(PASSWORD));
+    assert!(curl(lan.phone(PHONE), &[&format!("tftp://{address}/{file}")]).contains(PASSWORD));
+    let (good, said) = administrator(&lan, &server, &["lockouts"]);
+    assert!(good && said.contains(&format!("{}/32", attacker.address())), "{said}");
+    let (good, said) = administrator(&lan, &server, &["lockouts", "--pardon", &attacker.address().to_string()]);
+    assert!(good, "{said}");
+    assert_eq!(administrator(&lan, &server, &["lockouts"]).1, "");
+}
+
+fn answer(stream: &mut impl BufRead) -> (u16, String) {
+    let (mut status, mut length) = (0, 0);
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        let line = line.trim_end();
+        if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+            status = rest[..3].parse().unwrap();
+        } else if let Some((name, value)) = line.split_once(": ") {
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.parse().unwrap();
+            }
+        } else {
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            return (status, String::from_utf8_lossy(&body).into_owned());
+        }
+    }
+}
+
+#[test]
 fn a_stranger_on_the_phones_address_changes_nothing_that_is_known_of_it() {
     let lan = Lan::new(2);
     let captured = Captured::one("02");
@@ -220,10 +291,7 @@ fn a_stranger_on_the_phones_address_changes_nothing_that_is_known_of_it() {
     let mac = captured.mac.to_string();
     let (_, said) = administrator(&lan, &server, &["history", &mac]);
     let attacker = lan.phone(ATTACKER).address();
-    assert!(
-        said.contains(&format!("{attacker} asked for {}", name(&url))) && said.contains("was refused it"),
-        "{said}"
-    );
+    assert!(said.contains(&format!("{attacker} announced itself in its name")), "what it tried last: {said}");
     let (_, said) = administrator(&lan, &server, &["devices", "--json"]);
     let devices: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(devices[0]["address"], lan.phone(PHONE).address().to_string(), "{said}");
@@ -296,9 +364,11 @@ fn a_phone_that_waits_shows_that_it_does_and_fetches_when_it_is_approved() {
     let (_, said) = administrator(&lan, &server, &["devices", "--standing", "pending"]);
     assert!(said.contains(&mac), "{said}");
 
+    let password = server.data().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let words = ["approve", &mac, "--number", "100", "--password-file", password.to_str().unwrap()];
     std::thread::scope(|scope| {
-        let approved =
-            scope.spawn(|| administrator(&lan, &server, &["approve", &mac, "--number", "100", "--password", PASSWORD]));
+        let approved = scope.spawn(|| administrator(&lan, &server, &words));
         // It had its answer, so it is told to fetch again.
         let (notify, from) = handset.hear();
         assert!(notify.is_notify() && notify.header("Event").starts_with("check-sync"), "{notify:?}");

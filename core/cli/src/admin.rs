@@ -593,6 +593,13 @@ pub(crate) fn history(
             "order_answered" => format!("answered that with {}", event["code"]),
             "order_failed" => format!("could not be told: {}", text(event, "reason")),
             "refused" => format!("was given no answer: {}", text(event, "reason")),
+            "denied" if event["door"] == "pnp" => {
+                format!(
+                    "{} announced itself in its name, and was given no answer: {}",
+                    text(event, "from"),
+                    text(event, "reason")
+                )
+            }
             "denied" => format!(
                 "{} asked for {} over {}, and was refused it: {}",
                 text(event, "from"),

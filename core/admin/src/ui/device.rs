@@ -234,6 +234,12 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
         }
         "not_enrolled" => ("RULE".to_owned(), "It could not be enrolled".to_owned(), text("reason"), "bad"),
         "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
+        "denied" if event["door"] == "pnp" => (
+            "SUBSCRIBE".to_owned(),
+            format!("{} announced itself in its name, and was given no answer", text("from")),
+            text("reason"),
+            "bad",
+        ),
         "denied" => (
             text("door").to_uppercase(),
             format!("{} was refused to {}", text("file"), text("from")),
