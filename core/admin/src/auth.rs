@@ -106,6 +106,7 @@ mod tests {
         assert_eq!(needs(&Method::PATCH, "/api/v1/devices/02005e000001"), Some(Scope::Admin));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/resync"), Some(Scope::Operate));
         assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/approve"), Some(Scope::Admin));
+        assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/web-password"), Some(Scope::Admin));
         assert_eq!(needs(&Method::GET, "/healthz"), None);
     }
 

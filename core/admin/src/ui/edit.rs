@@ -1,7 +1,7 @@
 //! One device as a form: what its own entry says, with what it would inherit beside it. Saving changes the lines of the file that are about
 //! what was changed here, and no other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use axum::{
     Extension, Json as Body,
@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use minijinja::{Value, context};
+use provost_fleet::Refer;
 use provost_plugin::MacAddr;
 use provost_server::edit::EditedFile;
 use serde_json::{Map, Value as Json};
@@ -236,6 +237,9 @@ async fn draw(
         let hint = match at_own {
             None => inherited.as_ref().and_then(|inherited| inherited.of(of)),
             Some(Json::Null) => Some("taken away here (~)".to_owned()),
+            Some(value) if field.is_secret => {
+                Refer::of(value).map(|refer| kept_elsewhere(&refer, &world.settings.secrets))
+            }
             Some(_) => None,
         };
         let (least, most) = match field.kind {
@@ -335,6 +339,17 @@ async fn draw(
         },
     );
     Ok((status, page).into_response())
+}
+
+/// Where a password is that does not stand in the profile.
+fn kept_elsewhere(refer: &Refer, secrets: &Path) -> String {
+    match refer {
+        Refer::Secret(name) => {
+            let file = secrets.file_name().unwrap_or_default().to_string_lossy();
+            format!("kept in {file} as {name}")
+        }
+        other => other.to_string(),
+    }
 }
 
 impl Inherited {

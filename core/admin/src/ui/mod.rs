@@ -93,6 +93,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/swap", post(device::swap))
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/key", post(key::save))
+        .route("/devices/{mac}/web-password", post(device::web_password))
         .route("/devices/{mac}/edit", get(edit::page).post(edit::save))
         .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/activity", get(activity::page))
