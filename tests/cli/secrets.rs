@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     pages::Visitor,
     people::Person,
-    site::{Site, TEMPLATE, command, defaults, device, file, plan, run, start},
+    site::{Site, TEMPLATE, command, defaults, device, file, plan, run, serve, start},
 };
 
 const PHONE: &str = "/api/v1/devices/02acde000001";
@@ -75,7 +75,7 @@ fn a_password_that_is_kept_elsewhere_is_in_the_phones_file_and_nowhere_else() {
     let raw = "    vendor: { acme: { wifi: { secret: raw } } }\n";
     let site = start(
         plan.file("secrets.yaml", "anna-101: Zwetschge-named\nraw: Zwetschge-raw\n")
-            .file("templates/acme/device.cfg.j2", TEMPLATE.to_owned() + "wifi = {{ phone.raw.wifi }}\n")
+            .file("templates/acme/device.cfg.j2", TEMPLATE.to_owned() + "{% if phone.raw.wifi is defined %}\nwifi = {{ phone.raw.wifi }}\n{% endif %}\n")
             .file("profiles/devices/1.yaml", device(1, "{ secret: anna-101 }") + raw)
             .file("profiles/devices/2.yaml", device(2, "{ env: PROVOST_TEST_PHONE }"))
             .file("profiles/devices/3.yaml", device(3, "{ credential: phone }"))
@@ -312,12 +312,12 @@ fn a_phone_has_a_password_of_its_own_that_is_shown_to_who_asks() {
 
     // The same after a restart, and held back when the key is broken.
     let plan = site.kill();
-    let site = start(plan);
+    let site = serve(plan);
     assert!(site.get(&file(1)).says(&own));
     let plan = site.kill();
     fs::write(plan.data().join("state/passwords.key"), "broken\n").unwrap();
     let second = device(2, "secret-word") + "    access: { admin: { password: its-own } }\n";
-    let site = start(plan.file("profiles/devices/2.yaml", second));
+    let site = serve(plan.file("profiles/devices/2.yaml", second));
     assert!(site.get(&file(1)).status != 200 && site.get(&file(2)).says("admin = its-own"));
     assert_eq!(fs::read_to_string(site.path("state/passwords.key")).unwrap(), "broken\n");
 }

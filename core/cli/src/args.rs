@@ -525,7 +525,7 @@ pub(crate) enum KeyCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
-    /// Keep a password under a name: what is typed unseen, or the first line of what comes in
+    /// Keep a password under a name: what is typed unseen, or the one line that comes in
     Set { name: String },
     /// Show which names there are, and how many devices use each
     List {
@@ -553,7 +553,7 @@ pub(crate) enum SecretCommand {
     },
     /// Make the age identity that opens encrypted passwords, where there is none, and print for whom to encrypt
     Identity,
-    /// Encrypt a password for a profile: what is typed unseen, or the first line of what comes in
+    /// Encrypt a password for a profile: what is typed unseen, or the one line that comes in
     Encrypt {
         /// For this recipient (age1…) instead of the identity here
         #[arg(long, value_name = "RECIPIENT")]

@@ -46,7 +46,8 @@ impl Index {
         problems: &mut Vec<Problem>,
     ) -> Index {
         let mut index = Index::default();
-        // A layer that refers to what is not to be had: its last version that did not. Where there is none it stays, and phones that need it wait.
+        // A layer that refers to what is not to be had: its last version that did not. Where there is none it stays, and phones that
+        // need it wait.
         let sound = |layer: &Arc<Layer>, before: Option<&Vec<Arc<Layer>>>| -> Arc<Layer> {
             let is_it = |before: &&Arc<Layer>| {
                 before.file == layer.file && before.name == layer.name && !vault.lacks(&before.settings)

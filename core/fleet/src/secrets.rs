@@ -1,5 +1,5 @@
-//! The file of secrets: a name and a value on each line, to which profiles refer. Reads it as profiles are read, and changes it with comments
-//! kept.
+//! The file of secrets: a name and a value on each line, to which profiles refer. Reads it as profiles are read, and changes it with
+//! comments kept.
 
 use std::{
     collections::BTreeMap,
@@ -59,8 +59,8 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= 64 && name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(rest)
 }
 
-/// The text with these names set (none: taken out), and everything else as it was. None where it is written in a form that cannot be changed
-/// piece by piece.
+/// The text with these names set (none: taken out), and everything else as it was. None where it is written in a form that cannot be
+/// changed piece by piece.
 pub fn with(file: &str, text: &str, changes: &BTreeMap<String, Option<Secret>>) -> Result<Option<String>, Problem> {
     let before = names(file, text)?;
     let mut wanted = before.clone();

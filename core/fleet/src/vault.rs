@@ -1,7 +1,7 @@
 //! What references come to: the values behind the names, the variables and the encrypted texts of the profiles at one moment.
 //!
-//! They are looked up when files are read and never when a phone asks. What was good once and can no longer be had keeps its value until it
-//! is had again, so that a file of secrets that is broken, or away, changes nothing for phones in service.
+//! They are looked up when files are read and never when a phone asks. What was good once and can no longer be had keeps its value until
+//! it is had again, so that a file of secrets that is broken, or away, changes nothing for phones in service.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -17,9 +17,12 @@ pub(crate) fn findings(world: &World) -> Vec<Finding> {
     files.extend(world.fleet.holding_passwords().map(|path| (path.to_owned(), "passwords in place")));
     files.insert((settings.secrets.clone(), "secrets"));
     files.insert((settings.secrets_identity.clone(), "the identity that opens encrypted secrets"));
-    // Keys, sessions, and a registry whose URLs may carry tokens. Of what lies deeper, libraries that were staged, nothing is secret.
+    // Keys and digests of passwords. The registry holds nothing secret, and the earlier versions of files, which do, are written for
+    // the server alone.
     for entry in fs::read_dir(&settings.state).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) && entry.path() != settings.secrets_identity {
+        let is_registry = entry.file_name().to_string_lossy().starts_with("registry.db");
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && !is_registry && entry.path() != settings.secrets_identity {
             files.insert((entry.path(), "what the server keeps"));
         }
     }

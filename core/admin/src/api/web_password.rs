@@ -1,4 +1,5 @@
-//! The passwords that the server made for the pages of one phone. Showing them is an act: it takes a POST, and is in the log with who asked.
+//! The passwords that the server made for the pages of one phone. Showing them is an act: it takes a POST, and is in the log with who
+//! asked.
 
 use axum::{Json, extract::State};
 use provost_plugin::MacAddr;
