@@ -119,7 +119,7 @@ mod tests {
         for text in [sealed.clone(), lines.clone(), lines.replace('\n', " "), lines.replace('\n', "\r\n")] {
             assert_eq!(identities.open(&text).unwrap().expose(), "s3<&>");
         }
-        assert_eq!(recipients(file.expose().as_bytes()).unwrap(), [recipient.clone()]);
+        assert_eq!(recipients(file.expose().as_bytes()).unwrap(), std::slice::from_ref(&recipient));
         let (other, _) = new_identity();
         let refused = Identities::read(other.expose().as_bytes()).unwrap().open(&sealed).unwrap_err();
         assert_eq!(refused, "it is encrypted for another identity");
