@@ -35,6 +35,8 @@ mod plugins;
 mod reload;
 /// Plugins that panic, stall and talk nonsense cost the request that met them, and nobody else's.
 mod rude;
+/// Passwords that are kept beside the profiles: each form of a reference, the commands, and that nothing tells them.
+mod secrets;
 /// What many phones share: lists of people in each vendor's form, and firmware with its policy.
 mod shared;
 /// SIGTERM, SIGINT and systemd.

@@ -9,7 +9,9 @@ use std::{
 };
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
+    ("age", "age"),
+    ("age-keygen", "age"),
     ("atftp", "atftp"),
     ("chromium", "chromium"),
     ("curl", "curl"),

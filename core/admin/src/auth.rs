@@ -119,6 +119,7 @@ mod tests {
             assert_eq!(needs(&Method::PATCH, &path), Some(Scope::Admin));
             assert_eq!(needs(&Method::GET, &format!("{path}/settings")), Some(Scope::Admin));
         }
+        assert_eq!(needs(&Method::POST, "/api/v1/devices/02005e000001/web-password"), Some(Scope::Admin));
         assert_eq!(needs(&Method::GET, "/healthz"), None);
     }
 

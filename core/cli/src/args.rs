@@ -206,6 +206,9 @@ pub(crate) enum Command {
     /// Keys with which programs ask a running server
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Passwords, kept beside the profiles and not in them; works on files, and a running server takes up what changes
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Print the JSON Schema of a file, for editors
     Schema {
         #[arg(value_enum, default_value_t = SchemaOf::Profile)]
@@ -547,6 +550,59 @@ pub(crate) enum KeyCommand {
         name: String,
         #[command(flatten)]
         server: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Keep a password under a name: what is typed unseen, or the one line that comes in
+    Set { name: String },
+    /// Show which names there are, and how many devices use each
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a name that nothing refers to
+    Remove {
+        name: String,
+        /// Also while profiles refer to it: their phones keep what they have until the server is restarted, and get nothing then
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a good password, keep it under a name, and print it for the PBX
+    Generate {
+        #[arg(required_unless_present = "line", conflicts_with = "line")]
+        name: Option<String>,
+        /// For the first line of a device, which refers to it from then on
+        #[arg(long, value_name = "MAC")]
+        line: Option<MacAddr>,
+        /// Letters and digits that every vendor's files can carry
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(8..=32))]
+        length: u8,
+    },
+    /// Make the age identity that opens encrypted passwords, where there is none, and print for whom to encrypt
+    Identity,
+    /// Encrypt a password for a profile: what is typed unseen, or the one line that comes in
+    Encrypt {
+        /// For this recipient (age1…) instead of the identity here
+        #[arg(long, value_name = "RECIPIENT")]
+        recipient: Option<String>,
+    },
+    /// Take passwords out of profile files into the file of secrets, with a reference where each was: all of them or none
+    Move {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Say what would be moved, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the passwords that were made for the pages of one phone
+    ShowWeb {
+        mac: MacAddr,
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod new;
 mod plugin;
 mod render;
+mod secret;
 mod serve;
 mod simulate;
 
@@ -136,6 +137,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
         Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
+        Command::Secret(words) => secret::secret(settings(&cli.settings)?, &words, &mut out),
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Profile => provost_fleet::schema(),

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use provost_admin::{Activity, Admin, Audit, Keys};
+use provost_fleet::WithoutKey;
 use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
@@ -34,7 +35,9 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
             words.lay_over(file);
         }
     };
-    let settings = crate::settings_with(settings_words, |file| words.lay_over(file))?;
+    let mut settings = crate::settings_with(settings_words, |file| words.lay_over(file))?;
+    // Passwords that are made need a key, and it is here that it comes to be.
+    settings.without_key = WithoutKey::Make;
     let activity = Arc::new(Activity::default());
     crate::log_and_keep(&settings, "info", Some(&activity))?;
     let prober = crate::prober()?;

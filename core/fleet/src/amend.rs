@@ -16,7 +16,8 @@ use crate::{
     extent::{self, Entry, Kind, Part, skip},
     node::{Node, Value},
     problem::Problem,
-    shape, spell,
+    shape::{self, Shape},
+    spell,
 };
 
 /// Whose entry in a profile file is meant.
@@ -110,7 +111,7 @@ pub fn amend(file: &str, text: &str, whose: &Whose, patch: &Json) -> Result<Stri
         return Err(AmendError::Wrong(vec![(String::new(), "a change is an object".to_owned())]));
     }
     let mut wanted = old.clone();
-    merge(&mut wanted, patch);
+    merge(&mut wanted, patch, shape::DOCUMENT.field(whose.section()).and_then(|entries| entries.field("")));
     let wanted = checked(&wanted, whose)?;
     let new = json(&wanted);
     if new == old {
@@ -176,6 +177,7 @@ fn json(node: &Node) -> Json {
             Value::Integer(number) => Json::from(*number),
             Value::Number(number) => Json::from(*number),
             Value::Text(text) => Json::from(&**text),
+            Value::Refer(refer) => refer.json(),
             Value::Map(entries) => {
                 Json::Object(entries.iter().map(|(key, node)| (key.as_str().to_owned(), value(node))).collect())
             }
@@ -188,11 +190,14 @@ fn json(node: &Node) -> Json {
     }
 }
 
-/// RFC 7396, section 2.
-fn merge(target: &mut Json, patch: &Json) {
-    let Json::Object(fields) = patch else {
-        *target = patch.clone();
-        return;
+/// RFC 7396, section 2. What stands in the place of a password is one value, though it is written as a section.
+fn merge(target: &mut Json, patch: &Json, shape: Option<&Shape>) {
+    let fields = match (patch, shape) {
+        (Json::Object(fields), None | Some(Shape::Section { .. } | Shape::Table(_))) => fields,
+        _ => {
+            *target = patch.clone();
+            return;
+        }
     };
     if !target.is_object() {
         *target = Json::Object(Map::new());
@@ -201,7 +206,10 @@ fn merge(target: &mut Json, patch: &Json) {
     for (name, value) in fields {
         match value {
             Json::Null => drop(target.remove(name)),
-            value => merge(target.entry(name.clone()).or_insert(Json::Null), value),
+            value => {
+                let shape = shape.and_then(|shape| shape.field(name));
+                merge(target.entry(name.clone()).or_insert(Json::Null), value, shape);
+            }
         }
     }
 }
@@ -241,6 +249,7 @@ fn is_changed_only_there(before: &Node, after: &Node, whose: &Whose, wanted: &Js
             (Value::Integer(one), Value::Integer(other)) => one == other,
             (Value::Number(one), Value::Number(other)) => one.total_cmp(other) == Ordering::Equal,
             (Value::Text(one), Value::Text(other)) => one == other,
+            (Value::Refer(one), Value::Refer(other)) => one == other,
             (Value::Map(one), Value::Map(other)) => {
                 one.len() == other.len()
                     && one
@@ -258,6 +267,26 @@ fn is_changed_only_there(before: &Node, after: &Node, whose: &Whose, wanted: &Js
     let is_wanted = json(is) == *wanted;
     let swapped = |node: &Node| std::ptr::eq(node, is).then_some(is_wanted);
     same(before, after, &swapped)
+}
+
+/// The text of a flat file with these values, where its text can be changed piece by piece.
+pub(crate) fn rewritten(text: &str, root: &Part, old: &Map<String, Json>, new: &Map<String, Json>) -> Option<String> {
+    let whole = text.ends_with('\n');
+    let body = if whole { text.to_owned() } else { format!("{text}\n") };
+    let Kind::Map { flow, entries } = &root.kind else { return None };
+    let mut changes = Changes { text: &body, all: Vec::new() };
+    if new.is_empty() && !flow {
+        // A file of comments alone is one that says nothing.
+        entries.iter().for_each(|entry| changes.cut_lines(entry.start, entry.value.end));
+    } else {
+        let place = Place { after: 0, has_colon: true, in_list: false, in_flow: false, indent: 0 };
+        changes.change_map(root, place, *flow, entries, old, new, "")?;
+    }
+    let mut changed = changes.applied()?;
+    if !whole {
+        changed.truncate(changed.trim_end_matches(['\r', '\n']).len());
+    }
+    Some(changed)
 }
 
 /// Where a value stands: what a new one in its place has to fit into.

@@ -8,6 +8,7 @@ use provost_plugin::{MacAddr, spec};
 use crate::{
     node::{Key, Node, Value, positions},
     problem::{Problem, hint},
+    refer::Refer,
     shape::{self, Join, Shape},
     yaml::{Written, WrittenValue},
     zone,
@@ -34,6 +35,9 @@ impl<'a> Checker<'a> {
         let node = |value| Some(Node { line: at.0, column: at.1, value });
         if matches!(written.value, WrittenValue::Null) {
             return node(Value::Null);
+        }
+        if let (WrittenValue::Map(entries), Shape::Secret { generated, .. }) = (&written.value, shape) {
+            return self.reference(at, entries, *generated, name).and_then(node);
         }
         if let Some(text) = written.text(self.source) {
             let quoted = matches!(written.value, WrittenValue::Text(_));
@@ -63,6 +67,26 @@ impl<'a> Checker<'a> {
                 None
             }
         }
+    }
+
+    /// What stands in the place of a password.
+    fn reference(
+        &mut self,
+        at: (u32, u32),
+        entries: &[(Written, Written)],
+        generated: bool,
+        name: &str,
+    ) -> Option<Value> {
+        let (key, value) = match entries {
+            [(key, value)] => (key_text(key, self.source), value.text(self.source)),
+            _ => (None, None),
+        };
+        let read = match (key, value) {
+            (Some(kind), Some(text)) => Refer::read(name, &kind, text, generated),
+            (Some(kind), None) => Err(format!("\"{kind}\" takes a single value")),
+            _ => Err(format!("\"{name}\" takes text, or one of secret, env, credential and age with a name behind it")),
+        };
+        read.map_err(|message| self.wrong(at, message)).ok().map(|refer| Value::Refer(Arc::new(refer)))
     }
 
     fn refusal(&self, text: &str, shape: &Shape, name: &str) -> String {
@@ -232,7 +256,7 @@ pub(crate) fn pattern(text: &str) -> Option<String> {
 
 fn scalar(text: &str, quoted: bool, shape: &Shape) -> Option<Value> {
     match shape {
-        Shape::Text => Some(Value::Text(text.into())),
+        Shape::Text | Shape::Secret { loose: false, .. } => Some(Value::Text(text.into())),
         Shape::Word(words) => words.iter().any(|word| word == text).then(|| Value::Text(text.into())),
         Shape::Switch if !quoted => truth(text).map(Value::Switch),
         // A number that somebody quoted is still the same number.
@@ -240,7 +264,7 @@ fn scalar(text: &str, quoted: bool, shape: &Shape) -> Option<Value> {
             integer(text).filter(|number| (*least..=*most).contains(number)).map(Value::Integer)
         }
         Shape::Number => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Number),
-        Shape::Scalar => Some(loose(text, quoted)),
+        Shape::Scalar | Shape::Secret { loose: true, .. } => Some(loose(text, quoted)),
         _ => None,
     }
 }

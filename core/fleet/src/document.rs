@@ -10,7 +10,9 @@ use crate::{
     enrol::{self, Rule},
     node::{Key, Node, Value},
     problem::Problem,
+    refer::Refer,
     shape::{self, Shape},
+    vault::{self, Vault},
     yaml,
 };
 
@@ -25,6 +27,27 @@ pub(crate) struct Document {
     pub(crate) profiles: Vec<Arc<Profile>>,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) devices: Vec<Arc<Device>>,
+    /// What stands in it in the place of passwords.
+    pub(crate) refers: Vec<Arc<Refer>>,
+    /// Passwords stand in it as they are.
+    pub(crate) holds_passwords: bool,
+}
+
+impl Document {
+    /// Everything in it that may refer to a password, with the file.
+    pub(crate) fn each_section(&self, look: &mut impl FnMut(&Arc<str>, &Node)) {
+        let layers = self.defaults.iter().chain(&self.sites).chain(&self.vendors).chain(&self.models);
+        layers.for_each(|layer| look(&layer.file, &layer.settings));
+        self.networks.iter().for_each(|network| look(&network.layer.file, &network.layer.settings));
+        self.profiles.iter().for_each(|profile| look(&profile.layer.file, &profile.layer.settings));
+        self.rules.iter().for_each(|rule| rule.written().for_each(|line| look(&rule.file, line)));
+        self.devices.iter().for_each(|device| look(&device.file, &device.settings));
+    }
+
+    /// What it refers to and is not to be had.
+    pub(crate) fn missing(&self, vault: &Vault, problems: &mut Vec<Problem>) {
+        self.each_section(&mut |file, section| vault.problems(file, section, problems));
+    }
 }
 
 /// Settings under a name.
@@ -259,9 +282,30 @@ impl fmt::Display for Device {
 /// Reads a file's bytes. With an error among the problems, the document is not fit for service.
 pub(crate) fn read(file: &Arc<str>, bytes: &[u8]) -> (Document, Vec<Problem>) {
     let (root, mut problems) = checked(file, bytes, &shape::DOCUMENT);
+    let holds_passwords = root.as_ref().is_some_and(|root| holds_passwords(root, &shape::DOCUMENT));
+    let mut refers = Vec::new();
+    if let Some(root) = &root {
+        vault::find(root, &mut |_, refer| {
+            refers.push(refer.clone());
+            false
+        });
+    }
     let document = root.map(|root| assemble(file, root, &mut problems)).unwrap_or_default();
+    let document = Document { refers, holds_passwords, ..document };
     problems.sort_by_key(|problem| (problem.line, problem.column));
     (document, problems)
+}
+
+/// Whether a password of the model stands there as it is.
+pub(crate) fn holds_passwords(node: &Node, shape: &Shape) -> bool {
+    match (&node.value, shape) {
+        (Value::Text(text), Shape::Secret { loose: false, .. }) => !text.is_empty(),
+        (Value::Map(entries), _) => entries
+            .iter()
+            .any(|(key, node)| shape.field(key.as_str()).is_some_and(|shape| holds_passwords(node, shape))),
+        (Value::List(items), Shape::List { item, .. }) => items.iter().any(|node| holds_passwords(node, item)),
+        _ => false,
+    }
 }
 
 /// The bytes of a file as checked values, and everything that is wrong with them.

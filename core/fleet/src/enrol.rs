@@ -89,6 +89,11 @@ impl Rule {
         self.until
     }
 
+    /// Lines of accounts that say more than a number.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Node> {
+        self.accounts.iter().flatten().filter_map(|account| account.line.as_ref())
+    }
+
     fn is_for(&self, stranger: &Stranger) -> bool {
         let at_home = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address.to_canonical()));
         let Some(spec) = stranger.spec.filter(|_| stranger.address.is_some_and(at_home)) else { return false };
@@ -133,6 +138,7 @@ fn json(node: &Node) -> Json {
         Value::Integer(number) => Json::from(*number),
         Value::Number(number) => Json::from(*number),
         Value::Text(text) => Json::from(&**text),
+        Value::Refer(refer) => refer.json(),
         Value::List(items) => items.iter().map(json).collect(),
         Value::Map(entries) => {
             Json::Object(entries.iter().map(|(key, node)| (key.as_str().to_owned(), json(node))).collect::<Map<_, _>>())

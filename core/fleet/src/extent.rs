@@ -78,6 +78,16 @@ pub(crate) fn entry(text: &str, whose: &Whose) -> Option<Extent> {
     Some(Extent { entry, in_flow: style == StructureStyle::Flow, woven: walk.woven })
 }
 
+/// Everything that stands in the text of a file.
+pub(crate) fn root(text: &str) -> Option<Part> {
+    let options = granit_parser::options! { emit_comments: false };
+    let mut walk = Walk { text, events: Parser::new_from_str_with_options(text, options), woven: None };
+    walk.next()?;
+    walk.next()?;
+    let (event, span) = walk.next()?;
+    walk.part(event, span, 0)
+}
+
 /// Behind blanks, ends of lines and comments.
 pub(crate) fn skip(text: &str, from: usize) -> usize {
     let bytes = text.as_bytes();

@@ -2,7 +2,7 @@
 //! request in flight finishes on the one it started with.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::SystemTime,
@@ -16,6 +16,8 @@ use crate::{
     enrol::Room,
     files::{self, Kind, Source, Sources},
     index::Index,
+    refer::Refer,
+    vault::{self, Places, Vault, WithoutKey},
 };
 
 const PROFILES: Kind<Document> = Kind { extensions: &["yaml", "yml"], read: document::read };
@@ -28,6 +30,7 @@ pub struct Fleet {
     modified: SystemTime,
     /// A file that is there and not in service as it is written.
     unread: Option<Arc<str>>,
+    pub(crate) vault: Vault,
     /// Looked up when a rule first needs it: most fleets have none.
     rooms: OnceLock<Vec<Room>>,
 }
@@ -35,7 +38,7 @@ pub struct Fleet {
 impl Default for Fleet {
     /// A fleet without phones.
     fn default() -> Fleet {
-        Fleet::made(Sources::new(), Index::default(), SystemTime::UNIX_EPOCH, None)
+        Fleet::made(Sources::new(), Index::default(), SystemTime::UNIX_EPOCH, None, Vault::default())
     }
 }
 
@@ -45,13 +48,25 @@ impl Fleet {
     /// Files that did not change since `previous` are not parsed again. A file with an error keeps the version that `previous` had in
     /// service, or is left out if there is none; all others load. The problems of a file come back at each reading until it is mended.
     pub fn read(root: &Path, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
+        let places = previous.map(|fleet| fleet.vault.places().clone()).unwrap_or_default();
+        Fleet::read_with(root, places, previous)
+    }
+
+    /// The same, with what profiles refer to in the place of passwords looked up at these places.
+    pub fn read_with(root: &Path, places: Places, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
         let (sources, problems) = files::read(root, &PROFILES, previous.map(|fleet| &fleet.sources));
-        Fleet::of(sources, problems, previous)
+        Fleet::of(sources, places, problems, previous)
     }
 
     /// This fleet as it would be with these files written (none: deleted). Nothing is written.
     pub fn edited(&self, edits: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> (Fleet, Vec<Problem>) {
-        Fleet::of(files::edited(&self.sources, &PROFILES, edits), Vec::new(), Some(self))
+        // Whoever asks what would be makes no key.
+        let without_key = match self.vault.places().without_key {
+            WithoutKey::Make => WithoutKey::Pretend,
+            other => other,
+        };
+        let places = Places { without_key, ..self.vault.places().clone() };
+        Fleet::of(files::edited(&self.sources, &PROFILES, edits), places, Vec::new(), Some(self))
     }
 
     /// The devices of which these files decide in this fleet or in `before`; none where they hold more than devices, which may concern all.
@@ -64,8 +79,18 @@ impl Fleet {
         for path in paths {
             for source in [self.sources.get(path), before.sources.get(path)].into_iter().flatten() {
                 // A rule is about phones that are no devices yet.
-                let Document { defaults, sites, networks, vendors, models, profiles, rules: _, devices } =
-                    &*source.document;
+                let Document {
+                    defaults,
+                    sites,
+                    networks,
+                    vendors,
+                    models,
+                    profiles,
+                    rules: _,
+                    devices,
+                    refers: _,
+                    holds_passwords: _,
+                } = &*source.document;
                 let only_devices = defaults.is_none()
                     && sites.is_empty()
                     && networks.is_empty()
@@ -91,22 +116,65 @@ impl Fleet {
         self.sources.keys().map(PathBuf::as_path)
     }
 
-    fn of(sources: Sources<Document>, mut problems: Vec<Problem>, previous: Option<&Fleet>) -> (Fleet, Vec<Problem>) {
+    fn of(
+        sources: Sources<Document>,
+        places: Places,
+        mut problems: Vec<Problem>,
+        previous: Option<&Fleet>,
+    ) -> (Fleet, Vec<Problem>) {
         for source in sources.values() {
             problems.extend(source.problems.iter().cloned());
         }
         let unread = problems.iter().find(|problem| problem.is_error()).map(|problem| Arc::clone(&problem.file));
         let documents = sources.values().map(|source: &Source<Document>| &*source.document);
         let mut between = Vec::new();
-        let index = Index::build(documents, previous.map(|fleet| &fleet.index), &mut between);
+        let wanted: HashSet<Arc<Refer>> = documents.clone().flat_map(|document| &document.refers).cloned().collect();
+        let mut vault = Vault::read(places, &wanted, previous.map(|fleet| &fleet.vault), &mut between);
+        documents.clone().for_each(|document| document.missing(&vault, &mut between));
+        let index = Index::build(documents, previous.map(|fleet| &fleet.index), &vault, &mut between);
         between.sort();
         problems.extend(between);
+        if !problems.iter().any(Problem::is_error) {
+            vault.keep_only(&wanted);
+        }
         let modified = files::modified(previous.map(|fleet| (&fleet.sources, fleet.modified)), &sources);
-        (Fleet::made(sources, index, modified, unread), problems)
+        let modified = match previous {
+            None => vault.written().map_or(modified, |written| modified.max(written)),
+            Some(before) if modified == before.modified && !vault.says_as(&before.vault) => SystemTime::now(),
+            Some(_) => modified,
+        };
+        (Fleet::made(sources, index, modified, unread, vault), problems)
     }
 
-    fn made(sources: Sources<Document>, index: Index, modified: SystemTime, unread: Option<Arc<str>>) -> Fleet {
-        Fleet { sources, index, modified, unread, rooms: OnceLock::new() }
+    fn made(
+        sources: Sources<Document>,
+        index: Index,
+        modified: SystemTime,
+        unread: Option<Arc<str>>,
+        vault: Vault,
+    ) -> Fleet {
+        Fleet { sources, index, modified, unread, vault, rooms: OnceLock::new() }
+    }
+
+    /// Where a name in the file of secrets is referred to: file and line.
+    pub fn references_to(&self, name: &str) -> Vec<(Arc<str>, u32)> {
+        let mut places = Vec::new();
+        for document in self.sources.values().map(|source| &*source.document) {
+            document.each_section(&mut |file, section| {
+                vault::find(section, &mut |node, refer| {
+                    if matches!(&**refer, Refer::Secret(known) if **known == *name) {
+                        places.push((file.clone(), node.line));
+                    }
+                    false
+                });
+            });
+        }
+        places
+    }
+
+    /// The files that hold passwords in place.
+    pub fn holding_passwords(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().filter(|(_, source)| source.document.holds_passwords).map(|(path, _)| path.as_path())
     }
 
     /// A file that is there and not in service as it is written, if there is one.
@@ -140,7 +208,7 @@ impl Fleet {
 
     /// Whether some version of this file is in service.
     pub fn serves(&self, file: &str) -> bool {
-        self.sources.get(Path::new(file)).is_some_and(|source| source.fit)
+        self.sources.get(Path::new(file)).is_some_and(|source| source.fit) || self.vault.serves(file)
     }
 
     /// Names of the profiles in service.

@@ -16,6 +16,7 @@ use crate::{
     merge::overlaps,
     problem::{Problem, hint},
     shape,
+    vault::Vault,
 };
 
 #[derive(Debug, Default)]
@@ -41,19 +42,44 @@ impl Index {
     pub(crate) fn build<'a>(
         documents: impl Iterator<Item = &'a Document> + Clone,
         previous: Option<&Index>,
+        vault: &Vault,
         problems: &mut Vec<Problem>,
     ) -> Index {
         let mut index = Index::default();
+        // A layer that refers to what is not to be had: its last version that did not. Where there is none it stays, and phones that
+        // need it wait.
+        let sound = |layer: &Arc<Layer>, before: Option<&Vec<Arc<Layer>>>| -> Arc<Layer> {
+            let is_it = |before: &&Arc<Layer>| {
+                before.file == layer.file && before.name == layer.name && !vault.lacks(&before.settings)
+            };
+            let older = || before.into_iter().flatten().find(is_it);
+            if vault.lacks(&layer.settings) { older().unwrap_or(layer).clone() } else { layer.clone() }
+        };
         for document in documents.clone() {
-            join(&mut index.defaults, document.defaults.iter(), problems);
+            if let Some(layer) = &document.defaults {
+                let layer = sound(layer, previous.map(|previous| &previous.defaults));
+                join(&mut index.defaults, [&layer], problems);
+            }
             for layer in &document.sites {
-                join(index.sites.entry(layer.name.clone()).or_default(), [layer], problems);
+                let layer = sound(layer, previous.and_then(|previous| previous.sites.get(&layer.name)));
+                join(index.sites.entry(layer.name.clone()).or_default(), [&layer], problems);
             }
             for layer in &document.vendors {
-                join(index.vendors.entry(layer.name.clone()).or_default(), [layer], problems);
+                let layer = sound(layer, previous.and_then(|previous| previous.vendors.get(&layer.name)));
+                join(index.vendors.entry(layer.name.clone()).or_default(), [&layer], problems);
             }
-            index.models.extend(document.models.iter().cloned());
-            index.networks.extend(document.networks.iter().cloned());
+            let before = previous.map(|previous| &previous.models);
+            index.models.extend(document.models.iter().map(|layer| sound(layer, before)));
+            index.networks.extend(document.networks.iter().map(|network| {
+                let is_it = |before: &&Arc<Network>| {
+                    before.layer.file == network.layer.file
+                        && before.layer.name == network.layer.name
+                        && !vault.lacks(&before.layer.settings)
+                };
+                let older = || previous.into_iter().flat_map(|previous| &previous.networks).find(is_it);
+                let lacks = vault.lacks(&network.layer.settings);
+                if lacks { older().unwrap_or(network).clone() } else { network.clone() }
+            }));
         }
         // The sorts are stable: between equals the order of the files stands.
         index.models.sort_by_key(|layer| (!layer.name.contains('*'), layer.name.len(), layer.name.clone()));
@@ -65,13 +91,13 @@ impl Index {
                 problems.push(unknown("site", site, &network.layer.file, index.sites.keys(), &mut Hints::new()));
             }
         }
-        index.profiles = profiles(documents.clone(), &index.sites, previous, problems);
+        index.profiles = profiles(documents.clone(), &index.sites, previous, vault, problems);
         index.choosing = index.profiles.values().filter(|profile| profile.selector.is_some()).cloned().collect();
         index
             .choosing
             .sort_by_key(|profile| std::cmp::Reverse(profile.selector.as_ref().map(|selector| selector.rank())));
         index.rules = index.rules(documents.clone(), problems);
-        index.devices = index.devices(documents, previous, problems);
+        index.devices = index.devices(documents, previous, vault, problems);
         index
     }
 
@@ -96,6 +122,7 @@ impl Index {
         &self,
         documents: impl Iterator<Item = &'a Document> + Clone,
         previous: Option<&Index>,
+        vault: &Vault,
         problems: &mut Vec<Problem>,
     ) -> Vec<Arc<Device>> {
         let named: BTreeSet<&str> =
@@ -118,14 +145,17 @@ impl Index {
                 problems.push(Problem::error(&other.file, other.line, other.column, message));
             }
             let faults = self.device_faults(chosen, &named, &mut hints);
-            if faults.is_empty() {
+            let is_whole = faults.is_empty();
+            if is_whole && !vault.lacks(&chosen.settings) {
                 devices.push((*chosen).clone());
                 continue;
             }
             problems.extend(faults);
-            if let Some(before) = before.filter(|before| self.device_faults(before, &named, &mut hints).is_empty()) {
-                devices.push(before.clone());
-            }
+            let before = before.filter(|before| {
+                self.device_faults(before, &named, &mut hints).is_empty() && !vault.lacks(&before.settings)
+            });
+            // Without its password it is still ours: it waits, and is no stranger.
+            devices.extend(before.or_else(|| is_whole.then_some(chosen)).cloned());
         }
         devices
     }
@@ -213,6 +243,7 @@ fn profiles<'a>(
     documents: impl Iterator<Item = &'a Document>,
     sites: &BTreeMap<Box<str>, Vec<Arc<Layer>>>,
     previous: Option<&Index>,
+    vault: &Vault,
     problems: &mut Vec<Problem>,
 ) -> Profiles {
     let mut all: HashMap<&str, Vec<&Arc<Profile>>> = HashMap::new();
@@ -234,7 +265,9 @@ fn profiles<'a>(
             );
             problems.push(Problem::error(&layer.file, layer.line, layer.column, message));
         }
-        profiles.insert(name.into(), (*chosen).clone());
+        let lacks = vault.lacks(&chosen.layer.settings);
+        let older = before.filter(|before| lacks && !vault.lacks(&before.layer.settings));
+        profiles.insert(name.into(), older.unwrap_or(*chosen).clone());
     }
     let faults = faults(&profiles, sites);
     for (name, problem) in &faults {

@@ -1,13 +1,14 @@
 //! Lays settings over settings, weakest first, and hands over one tree with the origin of every value. Knows what
 //! [`shape`](crate::shape) says about lists, and nothing of phones.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value as Json};
 
 use crate::{
     node::{Node, Value, positions},
     origin::{At, Below, Branch},
+    refer::Refer,
     shape::{Join, Shape},
 };
 
@@ -88,10 +89,17 @@ impl<'a> Merged<'a> {
         }
     }
 
-    /// The values, and the same tree of origins.
-    pub(crate) fn finish(self) -> (Json, Branch) {
+    /// The values, and the same tree of origins. `read` gives what a reference at a path comes to.
+    pub(crate) fn finish(self, read: &mut impl FnMut(&Refer, &Path) -> Json) -> (Json, Branch) {
+        self.finish_at(&Path::Root, read)
+    }
+
+    fn finish_at(self, path: &Path, read: &mut impl FnMut(&Refer, &Path) -> Json) -> (Json, Branch) {
         let at = self.at;
         match self.content {
+            Content::Leaf(Value::Refer(refer)) => {
+                (read(refer, path), Branch { at, below: Below::Refers(refer.clone()) })
+            }
             Content::Leaf(value) => (leaf(value), Branch { at, below: Below::Nothing }),
             Content::Map(fields) => {
                 let mut values = Map::new();
@@ -100,14 +108,16 @@ impl<'a> Merged<'a> {
                     if matches!(field.content, Content::Leaf(Value::Null)) {
                         continue;
                     }
-                    let (value, branch) = field.finish();
+                    let (value, branch) = field.finish_at(&Path::Step(path, &name), read);
                     values.insert(name.to_owned(), value);
                     branches.insert(name.into(), branch);
                 }
                 (Json::Object(values), Branch { at, below: Below::Map(branches) })
             }
             Content::List(items) => {
-                let (values, branches) = items.into_iter().map(Merged::finish).unzip();
+                let items = items.into_iter().enumerate();
+                let (values, branches) =
+                    items.map(|(index, item)| item.finish_at(&Path::Step(path, &index), read)).unzip();
                 (Json::Array(values), Branch { at, below: Below::List(branches) })
             }
             Content::Placed { numbered, entries } => {
@@ -118,7 +128,7 @@ impl<'a> Merged<'a> {
                         values.push(Json::Object(Map::new()));
                         branches.push(Branch { at, below: Below::Nothing });
                     }
-                    let (mut value, branch) = entry.finish();
+                    let (mut value, branch) = entry.finish_at(&Path::Step(path, &position), read);
                     if let (true, Json::Object(fields)) = (numbered, &mut value) {
                         fields.insert("position".into(), position.into());
                     }
@@ -127,6 +137,22 @@ impl<'a> Merged<'a> {
                 }
                 (Json::Array(values), Branch { at, below: Below::List(branches) })
             }
+        }
+    }
+}
+
+/// The way to a value, for the few that ask.
+pub(crate) enum Path<'p> {
+    Root,
+    Step(&'p Path<'p>, &'p dyn fmt::Display),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Step(Path::Root, step) => write!(f, "{step}"),
+            Path::Step(above, step) => write!(f, "{above}.{step}"),
         }
     }
 }
@@ -160,7 +186,7 @@ fn leaf(value: &Value) -> Json {
         Value::Integer(number) => Json::from(*number),
         Value::Number(number) => Json::from(*number),
         Value::Text(text) => Json::String(text.to_string()),
-        Value::Null | Value::Map(_) | Value::List(_) => Json::Null,
+        Value::Null | Value::Refer(_) | Value::Map(_) | Value::List(_) => Json::Null,
     }
 }
 

@@ -1,6 +1,8 @@
 //! A checked value that knows its line. Kept small: an inventory of a hundred thousand phones is some millions of these.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use crate::refer::Refer;
 
 /// One value of a file that passed its check.
 #[derive(Clone)]
@@ -18,6 +20,8 @@ pub(crate) enum Value {
     Integer(i64),
     Number(f64),
     Text(Box<str>),
+    /// A password that is kept elsewhere.
+    Refer(Arc<Refer>),
     Map(Box<[(Key, Node)]>),
     List(Box<[Node]>),
 }

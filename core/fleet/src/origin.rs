@@ -4,6 +4,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
+use crate::refer::Refer;
+
 /// A layer that had a say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerRef {
@@ -24,12 +26,18 @@ pub struct Origin {
     pub layer: String,
     /// Why a default is what it is.
     pub reason: Option<Cow<'static, str>>,
+    /// What stands there in the place of a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refers_to: Option<String>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, &self.reason) {
-            (Some(file), _) => write!(f, "{file}:{}:{} ({})", self.line, self.column, self.layer),
+            (Some(file), _) => {
+                write!(f, "{file}:{}:{} ({})", self.line, self.column, self.layer)?;
+                self.refers_to.iter().try_for_each(|refers| write!(f, ", {refers}"))
+            }
             (None, Some(reason)) => write!(f, "{}: {reason}", self.layer),
             (None, None) => f.write_str(&self.layer),
         }
@@ -62,6 +70,7 @@ pub(crate) struct Branch {
 pub(crate) enum Below {
     #[default]
     Nothing,
+    Refers(Arc<Refer>),
     Map(BTreeMap<Box<str>, Branch>),
     List(Vec<Branch>),
 }
@@ -73,7 +82,7 @@ impl Origins {
             return Some(default(reason.clone()));
         }
         let (branch, depth) = self.nearest(path);
-        (depth > 0).then(|| self.origin(branch.at))
+        (depth > 0).then(|| self.origin(branch))
     }
 
     /// Every single value with its origin, in the order of the paths.
@@ -83,7 +92,7 @@ impl Origins {
                 |step: &dyn fmt::Display| if path.is_empty() { step.to_string() } else { format!("{path}.{step}") };
             match &branch.below {
                 Below::Nothing if path.is_empty() => {}
-                Below::Nothing => drop(all.insert(path, origins.origin(branch.at))),
+                Below::Nothing | Below::Refers(_) => drop(all.insert(path, origins.origin(branch))),
                 Below::Map(fields) => fields.iter().for_each(|(name, field)| walk(origins, field, under(name), all)),
                 Below::List(items) => {
                     items.iter().enumerate().for_each(|(index, item)| walk(origins, item, under(&index), all))
@@ -100,7 +109,31 @@ impl Origins {
         self.filled.insert(path, reason.into());
     }
 
-    fn origin(&self, at: At) -> Origin {
+    /// What stands in the place of passwords, by path.
+    pub fn references(&self) -> impl Iterator<Item = (String, &Refer)> {
+        fn walk<'a>(branch: &'a Branch, path: &str, all: &mut Vec<(String, &'a Refer)>) {
+            let under =
+                |step: &dyn fmt::Display| if path.is_empty() { step.to_string() } else { format!("{path}.{step}") };
+            match &branch.below {
+                Below::Nothing => {}
+                Below::Refers(refer) => all.push((path.to_owned(), refer)),
+                Below::Map(fields) => fields.iter().for_each(|(name, field)| walk(field, &under(name), all)),
+                Below::List(items) => {
+                    items.iter().enumerate().for_each(|(index, item)| walk(item, &under(&index), all))
+                }
+            }
+        }
+        let mut all = Vec::new();
+        walk(&self.root, "", &mut all);
+        all.into_iter()
+    }
+
+    fn origin(&self, branch: &Branch) -> Origin {
+        let at = branch.at;
+        let refers_to = match &branch.below {
+            Below::Refers(refer) => Some(refer.to_string()),
+            _ => None,
+        };
         let layer = self.layers.get(usize::from(at.layer));
         Origin {
             file: layer.map(|layer| layer.file.clone()),
@@ -108,6 +141,7 @@ impl Origins {
             column: at.column,
             layer: layer.map_or_else(|| "default".to_owned(), |layer| layer.name.clone()),
             reason: None,
+            refers_to,
         }
     }
 
@@ -141,5 +175,5 @@ impl Origins {
 }
 
 fn default(reason: Cow<'static, str>) -> Origin {
-    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason) }
+    Origin { file: None, line: 0, column: 0, layer: "default".into(), reason: Some(reason), refers_to: None }
 }

@@ -14,6 +14,7 @@ use crate::{
     document::{Candidate, Device, Layer, Profile},
     merge::Merged,
     origin::{LayerRef, Origins},
+    refer::Refer,
     shape, zone,
 };
 
@@ -72,6 +73,9 @@ pub enum ResolveError {
     Disabled { mac: MacAddr, file: String, line: u32 },
     #[error("{mac} asked as a phone of {asked}, but {file}:{line} states that it is one of {stated}")]
     OtherVendor { mac: MacAddr, asked: String, stated: String, file: String, line: u32 },
+    /// What stands in the place of a password comes to nothing.
+    #[error("{what}: {why}")]
+    Secret { what: String, why: String },
     /// The checker let through what the model refuses. A fault of ours, not of the files.
     #[error("settings of {what} do not fit the model: {reason}")]
     Misfit { what: String, reason: String },
@@ -95,8 +99,25 @@ impl<'a> Stack<'a> {
         self.layers.push(layer);
     }
 
-    fn finish(self, what: impl FnOnce() -> String) -> Result<(Settings, Origins, Vec<LayerRef>), ResolveError> {
-        let (values, root) = self.merged.finish();
+    fn finish(
+        self,
+        what: impl FnOnce() -> String,
+        mut read: impl FnMut(&Refer, &str) -> Result<Secret, String>,
+    ) -> Result<(Settings, Origins, Vec<LayerRef>), ResolveError> {
+        let mut missing = None;
+        let (values, root) = self.merged.finish(&mut |refer, path| {
+            let path = path.to_string();
+            match read(refer, &path) {
+                Ok(value) => Json::from(value.expose()),
+                Err(why) => {
+                    missing.get_or_insert(ResolveError::Secret { what: path, why });
+                    Json::Null
+                }
+            }
+        });
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
         let settings = serde_json::from_value(values)
             .map_err(|error| ResolveError::Misfit { what: what(), reason: error.to_string() })?;
         let origins = Origins { layers: self.layers.clone(), root, ..Origins::default() };
@@ -133,7 +154,8 @@ impl Fleet {
         }
         stack.put(LayerRef { name: format!("device {mac}"), file: device.file.clone(), line }, &device.settings);
         stack.merged.share_sip();
-        let (mut settings, origins, layers) = stack.finish(|| format!("device {mac}"))?;
+        let (mut settings, origins, layers) =
+            stack.finish(|| format!("device {mac}"), |refer, path| self.vault.value(refer, *mac, path))?;
         let trust = std::mem::take(&mut settings.trust);
 
         let mut phone = model.phone(spec, settings, place);
@@ -167,7 +189,9 @@ impl Fleet {
         // Raw settings may be passwords under the vendor's own names; nobody but the vendor could tell. They reach the phone in its
         // own file.
         stack.merged.leave_out(&["lines", "keys", "expansion", "vendor"]);
-        let (mut settings, origins, layers) = stack.finish(|| format!("common files of {}", spec.vendor))?;
+        // Passwords are taken out below, so nobody needs to look them up.
+        let (mut settings, origins, layers) =
+            stack.finish(|| format!("common files of {}", spec.vendor), |_, _| Ok(Secret::default()))?;
         let trust = std::mem::take(&mut settings.trust);
         let phone = model.phone(spec, without_secrets(settings), place);
         let mut resolved =

@@ -11,6 +11,8 @@ use provost_plugin::model::{Line, Settings};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
+use crate::refer::LENGTHS;
+
 /// A profile file of Provost. Layers, weakest first: defaults, site, network, vendor, model, profile with what it extends, device, line.
 #[derive(Default, JsonSchema)]
 #[schemars(default)]
@@ -142,7 +144,51 @@ struct StatedIdentity {
     hardware: Option<String>,
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema_of::<Document>("Provost profile file"));
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = schema_of::<Document>("Provost profile file");
+    offer_references(&mut schema["$defs"]);
+    schema
+});
+
+/// Lets a reference stand wherever the model has a password, and among a vendor's own parameters, of which any may be one.
+fn offer_references(definitions: &mut Value) {
+    let name = |help: &str| json!({ "type": ["string", "number"], "description": help });
+    definitions["Reference"] = json!({
+        "description": "A password that is kept elsewhere: one of these keys, and where it is.",
+        "type": "object",
+        "properties": {
+            "secret": name("A name in the file of secrets."),
+            "env": name("A variable of the server's environment."),
+            "credential": name("A credential that systemd hands to the server."),
+            "age": name("The password itself, encrypted in the format of the age tool."),
+        },
+        "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+    });
+    definitions["Generated"] = json!({
+        "description": "A password of the phone's own, which the server makes of a key and the MAC address.",
+        "type": "object",
+        "properties": { "generate": {
+            "description": "Its characters.", "type": "integer", "minimum": LENGTHS.start(), "maximum": LENGTHS.end(),
+        } },
+        "additionalProperties": false, "required": ["generate"],
+    });
+    let (reference, generated) = (json!({ "$ref": "#/$defs/Reference" }), json!({ "$ref": "#/$defs/Generated" }));
+    let or = |plain: Value, more: &[&Value]| {
+        let alternatives: Vec<&Value> = [&plain].into_iter().chain(more.iter().copied()).collect();
+        json!({ "anyOf": alternatives })
+    };
+    definitions["Secret"] = or(definitions["Secret"].take(), &[&reference]);
+    let password = &mut definitions["Credentials"]["properties"]["password"];
+    let plain = json!({ "type": ["string", "number", "boolean", "null"] });
+    *password = or(plain, &[&reference, &generated]);
+    let raw = or(json!({ "$ref": "#/$defs/Scalar" }), &[&reference]);
+    let sections: Vec<&mut Value> = definitions.as_object_mut().into_iter().flat_map(|all| all.values_mut()).collect();
+    for section in sections {
+        if let Some(value) = section.pointer_mut("/properties/vendor/additionalProperties/additionalProperties") {
+            *value = raw.clone();
+        }
+    }
+}
 
 /// The schema of a file of ours, as editors and the checker take it.
 pub(crate) fn schema_of<T: JsonSchema>(title: &str) -> Value {
@@ -218,6 +264,13 @@ pub(crate) enum Shape {
     Word(Vec<String>),
     /// A single value of whatever kind.
     Scalar,
+    /// A password, or what stands in its place.
+    Secret {
+        /// It may be of whatever kind, as a vendor's own parameters are.
+        loose: bool,
+        /// It may be made for each phone.
+        generated: bool,
+    },
 }
 
 /// How the lists of two layers become one.
@@ -245,13 +298,13 @@ impl Shape {
         match self {
             Shape::Section { .. } | Shape::Table(_) => "a section with keys".into(),
             Shape::List { .. } => "a list".into(),
-            Shape::Text => "text".into(),
+            Shape::Text | Shape::Secret { loose: false, .. } => "text".into(),
             Shape::Integer { least, most: i64::MAX } => format!("a whole number from {least}"),
             Shape::Integer { least, most } => format!("a whole number from {least} to {most}"),
             Shape::Number => "a number".into(),
             Shape::Switch => "true or false".into(),
             Shape::Word(words) => format!("one of {}", words.join(", ")),
-            Shape::Scalar => "a single value".into(),
+            Shape::Scalar | Shape::Secret { .. } => "a single value".into(),
         }
     }
 
@@ -275,6 +328,10 @@ pub(crate) fn compile(schema: &Value, root: &Value, name: &str) -> Shape {
         return compile(target, root, name);
     }
     if let Some(alternatives) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        let names = |definition: &str| alternatives.iter().any(|one| one["$ref"] == format!("#/$defs/{definition}"));
+        if names("Reference") {
+            return Shape::Secret { loose: names("Scalar"), generated: names("Generated") };
+        }
         let real: Vec<&Value> = alternatives.iter().filter(|one| one.get("type") != Some(&json!("null"))).collect();
         if let [only] = real[..] {
             return compile(only, root, name);

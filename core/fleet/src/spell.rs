@@ -3,6 +3,8 @@
 use granit_parser::ScalarStyle;
 use serde_json::{Map, Value as Json};
 
+use crate::refer::Refer;
+
 /// A string in double quotes, which YAML reads as that string whatever it holds: JSON's, and what YAML calls not printable escaped too.
 pub(crate) fn quoted(text: &str) -> String {
     let json = Json::from(text).to_string();
@@ -88,10 +90,19 @@ pub(crate) fn fits_inline(value: &Json, in_list: bool) -> bool {
     match value {
         Json::Array(items) => items.iter().all(is_single),
         Json::Object(fields) => {
-            fields.is_empty() || in_list && fields.values().all(is_single) && pairs(fields).len() <= 100
+            fields.is_empty()
+                || is_reference(fields)
+                || in_list && fields.values().all(is_single) && pairs(fields).len() <= 100
         }
         _ => true,
     }
+}
+
+/// What stands in the place of a password is written as one value, which it is.
+fn is_reference(fields: &Map<String, Json>) -> bool {
+    let mut fields = fields.iter();
+    let is_one = |(name, value): (&String, &Json)| Refer::is_kind(name) && !value.is_object() && !value.is_array();
+    fields.next().is_some_and(is_one) && fields.next().is_none()
 }
 
 /// An entry of a section, as lines that are indented by `indent`.

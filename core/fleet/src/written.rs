@@ -86,6 +86,7 @@ fn json(node: &Node) -> Json {
         Value::Integer(number) => Json::from(*number),
         Value::Number(number) => Json::from(*number),
         Value::Text(text) => Json::from(&**text),
+        Value::Refer(refer) => refer.json(),
         Value::Map(entries) => entries.iter().map(|(key, node)| (key.as_str().to_owned(), json(node))).collect(),
         Value::List(items) => items.iter().map(json).collect(),
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
+use provost_fleet::WithoutKey;
 use provost_host::{Limits, Prober};
 use provost_plugin::{
     model::Identity,
@@ -9,6 +10,7 @@ use provost_plugin::{
 };
 
 use crate::{
+    readable,
     reload::{device_findings, first, try_devices},
     settings::Settings,
     world::{self, Finding, Peer, Severity, World, render},
@@ -16,6 +18,8 @@ use crate::{
 
 /// All findings, sorted by place, and the world that they are about.
 pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (World, Vec<Finding>) {
+    // Nothing that is found here shows a password, and nothing is made.
+    let settings = Settings { without_key: WithoutKey::Pretend, ..settings };
     let (mut world, mut findings) = first(settings, limits, prober);
     world.troubles = try_devices(&world, &BTreeMap::new(), None);
     findings.extend(device_findings(&world));
@@ -23,6 +27,7 @@ pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     findings.extend(unprintable_lists(&world));
     findings.extend(nobodys_firmware(&world));
     findings.extend(nobodys_rules(&world));
+    findings.extend(readable::findings(&world));
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
     findings.dedup();
     (world, findings)

@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt, fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -412,8 +412,8 @@ fn is_in_service(world: &World, path: &Path, content: Option<&str>) -> bool {
 }
 
 /// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are mostly for the owner's eyes alone, others keep
-/// the rights they have.
-pub(crate) fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
+/// the rights and the owner they have.
+pub fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let Some(content) = content else {
         fs::remove_file(path)?;
@@ -427,6 +427,11 @@ pub(crate) fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(content.as_bytes())?;
         if let Ok(before) = fs::metadata(path) {
+            let own = file.metadata()?;
+            if (before.uid(), before.gid()) != (own.uid(), own.gid()) {
+                // Before the rights, some of which it takes away. Only root may: a server that serves its own files need not.
+                let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
+            }
             file.set_permissions(before.permissions())?;
         }
         file.sync_all()?;

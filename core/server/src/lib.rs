@@ -22,6 +22,7 @@ pub mod network;
 pub mod pnp;
 pub mod progress;
 mod quiet;
+mod readable;
 pub mod reload;
 pub mod replay;
 pub mod request;

@@ -61,7 +61,8 @@ struct Files {
 
 impl Files {
     fn read(settings: &Settings, current: Option<&World>) -> (Files, Vec<Finding>) {
-        let (fleet, mut problems) = Fleet::read(&settings.profiles, current.map(|world| &*world.fleet));
+        let (fleet, mut problems) =
+            Fleet::read_with(&settings.profiles, settings.kept(), current.map(|world| &*world.fleet));
         let (books, more) = Phonebooks::read(&settings.phonebooks, current.map(|world| &*world.books));
         problems.extend(more);
         let (images, more) = Images::read(&settings.firmware, current.map(|world| &*world.images));
@@ -326,7 +327,9 @@ impl Reload {
                     findings.push(finding(Severity::Warning, 0, 0, message.to_owned()));
                 }
                 let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone(), current.admin.clone());
-                (Settings { pnp: doors.0, http: doors.1, tftp: doors.2, admin: doors.3, ..settings }, findings)
+                let without_key = current.without_key;
+                let (pnp, http, tftp, admin) = doors;
+                (Settings { pnp, http, tftp, admin, without_key, ..settings }, findings)
             }
             Err(error) => {
                 let refused =
@@ -484,6 +487,8 @@ impl View {
         if let Some(file) = &settings.file {
             view.point(file);
         }
+        // The key and the identity lie in state/, which is written to all the time: they are looked at whenever anything else is.
+        view.point(&settings.secrets);
         view.firmware = firmware.canonicalize().ok();
         view.libraries = settings.libraries.first().and_then(|directory| directory.canonicalize().ok());
         view

@@ -11,6 +11,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net};
+use provost_fleet::WithoutKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,11 @@ pub struct SettingsFile {
     pub phonebooks: Option<PathBuf>,
     /// Firmware, and `firmware.yaml` which says what it is for. Default `firmware`.
     pub firmware: Option<PathBuf>,
+    /// The file of secrets, to whose names profiles refer. Default `secrets.yaml`.
+    pub secrets: Option<PathBuf>,
+    /// The file of the age identity that opens encrypted secrets. Default the systemd credential `age.identity` where there is one, else
+    /// `state/age.identity`.
+    pub secrets_identity: Option<PathBuf>,
     /// What the server itself keeps. Default `state`.
     pub state: Option<PathBuf>,
     pub pnp: PnpFile,
@@ -247,6 +253,11 @@ pub enum LogFormat {
     Json,
 }
 
+/// The file of the identity in `state/`, and the name of the credential.
+const IDENTITY: &str = "age.identity";
+/// The key of generated passwords in `state/`.
+const KEY_OF_PASSWORDS: &str = "passwords.key";
+
 /// What a file means: paths whole, URLs checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -260,6 +271,10 @@ pub struct Settings {
     pub assets: PathBuf,
     pub phonebooks: PathBuf,
     pub firmware: PathBuf,
+    pub secrets: PathBuf,
+    pub secrets_identity: PathBuf,
+    /// Not in the file: whoever starts the server settles it.
+    pub without_key: WithoutKey,
     pub state: PathBuf,
     pub pnp: PnpFile,
     pub http: HttpFile,
@@ -383,6 +398,9 @@ impl SettingsFile {
         } else {
             self.plugins.iter().map(|path| root.join(path)).collect()
         };
+        let state = within(self.state, "state");
+        let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(|given| PathBuf::from(given).join(IDENTITY));
+        let identity = given.filter(|path| path.is_file()).unwrap_or_else(|| state.join(IDENTITY));
         let beside_program = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
         Ok(Settings {
             file: file.map(Path::to_owned),
@@ -394,7 +412,10 @@ impl SettingsFile {
             assets: within(self.assets, "assets"),
             phonebooks: within(self.phonebooks, "phonebooks"),
             firmware: within(self.firmware, "firmware"),
-            state: within(self.state, "state"),
+            secrets: within(self.secrets, "secrets.yaml"),
+            secrets_identity: self.secrets_identity.map_or(identity, |path| root.join(path)),
+            without_key: WithoutKey::default(),
+            state,
             pnp: self.pnp,
             http: self.http,
             tftp: self.tftp,
@@ -455,6 +476,16 @@ impl Settings {
                 forward.network.is_none_or(|wanted| matches!(peer, Some(IpAddr::V4(peer)) if wanted.contains(&peer)));
             vendor && network
         })
+    }
+
+    /// Where passwords are to which profiles refer.
+    pub fn kept(&self) -> provost_fleet::Places {
+        provost_fleet::Places {
+            secrets: self.secrets.clone(),
+            identity: self.secrets_identity.clone(),
+            key: self.state.join(KEY_OF_PASSWORDS),
+            without_key: self.without_key,
+        }
     }
 
     pub fn http_socket(&self) -> SocketAddr {

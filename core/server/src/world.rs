@@ -12,10 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, Resolved};
+use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, Refer, Resolved};
 use provost_host::{CallError, Choice, InService, Route, Shelf};
 use provost_plugin::{
-    Announced, Complaint, MacAddr, Phone, PluginError, expand_url,
+    Announced, Complaint, MacAddr, Phone, PluginError, Secret, expand_url,
     model::{Identity, Line, PendingFiles, Protocol, Sip, TokenUse, Trust},
     offered_files, offers,
     spec::{FileKind, FileSpec},
@@ -539,6 +539,31 @@ pub fn in_vain(plugin: &InService, resolved: &Resolved) -> Vec<Complaint> {
     complaints.extend(resolved.in_vain.iter().cloned());
     complaints.retain(|complaint| resolved.origins.of(&complaint.field).is_none_or(|origin| origin.file.is_some()));
     complaints
+}
+
+/// A password that was made for one phone.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// Whose it is: `admin` or `user`.
+    pub account: String,
+    pub username: Option<String>,
+    pub password: Secret,
+}
+
+/// The passwords that were made for a phone, for who is to log in at its pages.
+pub fn generated(resolved: &Resolved) -> Vec<Generated> {
+    let access = &resolved.phone.settings.access;
+    let of = |(path, refer): (String, &Refer)| {
+        let account = path.strip_prefix("access.")?.strip_suffix(".password")?;
+        let credentials = match (account, refer) {
+            ("admin", Refer::Generate(_)) => &access.admin,
+            ("user", Refer::Generate(_)) => &access.user,
+            _ => return None,
+        };
+        let password = credentials.password.clone()?;
+        Some(Generated { account: account.to_owned(), username: credentials.username.clone(), password })
+    };
+    resolved.origins.references().filter_map(of).collect()
 }
 
 /// A failure as the person who has to mend it needs to hear it.

@@ -19,6 +19,7 @@ pub(crate) mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod trust;
+pub(crate) mod web_password;
 pub(crate) mod write;
 
 use axum::{
@@ -86,6 +87,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(preview::preview))
         .routes(routes!(preview::explanation))
         .routes(routes!(provenance::provenance))
+        .routes(routes!(web_password::show))
         .routes(routes!(activity::list))
         .routes(routes!(activity::series))
         .routes(routes!(network::network))

@@ -46,6 +46,9 @@ pub(super) struct Asked {
     /// The key that is shown, and the module that it is on; none of them: it is on the phone itself.
     key: String,
     module: String,
+    /// The passwords of its pages, in the one answer to who asked for them.
+    #[serde(skip)]
+    web_passwords: Option<Value>,
 }
 
 impl Asked {
@@ -61,6 +64,19 @@ pub(super) async fn page(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
     let Mac(mac) = mac?;
+    draw(&door.admin, &session, mac, &asked, None).await
+}
+
+/// The page with the passwords that were made for the phone's own, this once.
+pub(super) async fn web_password(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+    mac: Result<Mac, Problem>,
+    Checked(_): Checked,
+) -> Result<Response, Refusal> {
+    let Mac(mac) = mac?;
+    let shown = crate::api::web_password::show(State(door.admin.clone()), Mac(mac)).await?;
+    let asked = Asked { web_passwords: Some(data(&shown.0)), ..Asked::default() };
     draw(&door.admin, &session, mac, &asked, None).await
 }
 
@@ -112,6 +128,7 @@ pub(super) async fn draw(
         .into_iter()
         .flatten()
         .any(|value| value["field"] == "trust.token" && value["value"] != "off");
+    let has_web_password = crate::api::web_password::made(admin, mac).is_ok_and(|made| !made.is_empty());
     let world = admin.desk.world();
     let profiles: Vec<&str> = world.fleet.profiles().collect();
     let kept = |name: &str| wrong.map(|(_, fields)| fields.get(name).to_owned()).unwrap_or_default();
@@ -126,6 +143,7 @@ pub(super) async fn draw(
             url => explanation["url"].as_str(),
             outcome => explanation["outcome"].as_str(),
             done => asked.done.as_str(),
+            has_web_password, web_passwords => &asked.web_passwords,
             wrong => wrong.map(|(problem, _)| data(problem)),
             kept => context! {
                 // Preselected, as long as nobody chose otherwise.

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use minijinja::{Value, context};
-use provost_fleet::Whose;
+use provost_fleet::{Refer, Whose};
 use provost_server::edit::EditedFile;
 use serde_json::{Map, Value as Json};
 
@@ -351,6 +351,9 @@ async fn draw(
         let hint = match at_own {
             None => below.hint(field, path, in_line),
             Some(Json::Null) => Some("taken away here (~)".to_owned()),
+            Some(value) if field.is_secret => {
+                Refer::of(value).map(|refer| kept_elsewhere(&refer, &world.settings.secrets))
+            }
             Some(_) => None,
         };
         let (least, most) = match field.kind {
@@ -468,6 +471,17 @@ async fn draw(
         },
     );
     Ok((status, page).into_response())
+}
+
+/// Where a password is that does not stand in the profile.
+fn kept_elsewhere(refer: &Refer, secrets: &Path) -> String {
+    match refer {
+        Refer::Secret(name) => {
+            let file = secrets.file_name().unwrap_or_default().to_string_lossy();
+            format!("kept in {file} as {name}")
+        }
+        other => other.to_string(),
+    }
 }
 
 impl Inherited {

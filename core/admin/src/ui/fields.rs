@@ -141,6 +141,10 @@ fn kind(schema: &Json, root: &Json) -> Option<Kind> {
         let item = kind(target(&schema["items"], root), root)?;
         return (item != Kind::List).then_some(Kind::List);
     }
+    // A password, or what stands in its place: it is the password that is typed.
+    if schema["anyOf"].as_array().is_some_and(|all| all.iter().any(|one| one["$ref"] == "#/$defs/Reference")) {
+        return Some(Kind::Text);
+    }
     // Text takes numbers too, so that it is asked for first.
     if is("string") {
         return Some(Kind::Text);

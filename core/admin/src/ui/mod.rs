@@ -99,6 +99,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/devices/{mac}/forget", post(device::forget))
         .route("/devices/{mac}/key", post(key::save))
         .route("/devices/{mac}/edit", get(edit::device).post(edit::save_device))
+        .route("/devices/{mac}/web-password", post(device::web_password))
         .route("/devices/{mac}/source", get(source::page).post(source::save))
         .route("/activity", get(activity::page))
         .route("/activity/rows", get(activity::rows))

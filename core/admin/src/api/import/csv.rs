@@ -1,7 +1,8 @@
 //! Our own CSV: a row for each account, rows of one MAC being the accounts of one phone, in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use provost_fleet::Refer;
 use provost_plugin::MacAddr;
 use provost_server::{progress, world::World};
 use serde_json::{Value, json};
@@ -114,8 +115,13 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Drafts {
                 drafts.blame(at(row, column), format!("a row of {mac} before says \"{kept}\""));
             }
         }
-        let of_account =
-            COLUMNS.iter().skip(6).filter_map(|column| Some(((*column).to_owned(), json!(value(column)?))));
+        let of_account = COLUMNS.iter().skip(6).filter_map(|column| {
+            let said = value(column)?;
+            // A password that is kept elsewhere comes as what stands in its place.
+            let reference = || serde_json::from_str(&said).ok().filter(|value| Refer::of(value).is_some());
+            let said = (*column == "password").then(reference).flatten().unwrap_or_else(|| json!(said));
+            Some(((*column).to_owned(), said))
+        });
         let line: serde_json::Map<String, Value> = of_account.collect();
         if !line.is_empty() {
             phone.lines.push(Value::Object(line));
@@ -148,7 +154,10 @@ pub(super) fn written(world: &World) -> Result<Vec<u8>, Problem> {
     csv.write_record(COLUMNS).map_err(failed)?;
     for (mac, device) in world.fleet.devices() {
         let peer = progress::peer(mac, None);
-        let settings = world.files_of(mac, &peer).map(|offer| offer.resolved.phone.settings).unwrap_or_default();
+        let resolved = world.files_of(mac, &peer).map(|offer| offer.resolved).ok();
+        let references: HashMap<String, &Refer> =
+            resolved.iter().flat_map(|resolved| resolved.origins.references()).collect();
+        let settings = resolved.as_ref().map(|resolved| resolved.phone.settings.clone()).unwrap_or_default();
         let phone = [
             Some(mac.to_string()),
             device.label().map(str::to_owned),
@@ -157,12 +166,14 @@ pub(super) fn written(world: &World) -> Result<Vec<u8>, Problem> {
             device.stated_vendor().map(str::to_owned),
             device.stated_model().map(str::to_owned),
         ];
-        let accounts = settings.lines.iter().map(|line| {
+        let accounts = settings.lines.iter().enumerate().map(|(index, line)| {
+            let reference = references.get(&format!("lines.{index}.password")).map(|refer| refer.json().to_string());
+            let password = || line.password.as_ref().map(|password| password.expose().to_owned());
             [
                 line.number.clone(),
                 line.username.clone(),
                 line.auth_username.clone(),
-                line.password.as_ref().map(|password| password.expose().to_owned()),
+                reference.or_else(password),
                 line.display_name.clone(),
                 line.sip.server.clone(),
             ]
