@@ -297,6 +297,7 @@ impl Dispatch {
             books: Arc::clone(&now.books),
             images: Arc::clone(&now.images),
             shelf: Arc::clone(&now.shelf),
+            tls: Arc::clone(&now.tls),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };

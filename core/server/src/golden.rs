@@ -113,6 +113,7 @@ impl Bench {
             books: Arc::new(books),
             images: Arc::default(),
             shelf: Arc::clone(&self.shelf),
+            tls: Arc::default(),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         })

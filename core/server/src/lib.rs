@@ -5,6 +5,7 @@
 //! questions for tests.
 
 mod assets;
+pub mod authority;
 pub mod change;
 pub mod check;
 mod chunks;
@@ -28,6 +29,7 @@ pub mod settings;
 mod slots;
 mod socket;
 pub mod tftp;
+pub mod tls;
 pub mod versions;
 pub mod world;
 

@@ -25,9 +25,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assets,
+    assets, authority,
     request::{Asset, ConfigFile},
     settings::Settings,
+    tls::Tls,
 };
 
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct World {
     pub books: Arc<Phonebooks>,
     pub images: Arc<Images>,
     pub shelf: Arc<Shelf>,
+    pub tls: Arc<Tls>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
     /// Devices that failed when this world was tried, held ones among them.
@@ -200,7 +202,7 @@ impl World {
         let choice = self.shelf.choose(identity, stated);
         let vendor = choice.as_ref().map(|choice| choice.plugin.id.as_str()).ok().or(identity.vendor.as_deref());
         if let Some(forward) = self.settings.forward_for(peer.address, vendor) {
-            let base = self.settings.base_url(peer.address, peer.local, false);
+            let base = self.settings.base_url(peer.address, peer.local, Protocol::Http);
             let url = expand_url(&forward.url, &base, identity).map_err(|error| error.to_string())?;
             return Ok(Plan::Forward { url });
         }
@@ -228,16 +230,23 @@ impl World {
         if let Some(older) = self.held.get(&mac) {
             return older.resolve(mac, plugin, peer);
         }
-        let resolve = |over_tftp: bool| {
-            let base_url = self.settings.base_url(peer.address, peer.local, over_tftp);
+        let resolve = |wanted: Protocol| {
+            let base_url = self.settings.base_url(peer.address, peer.local, wanted);
             let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
             let asker = Asker { mac, identity: peer.identity.clone(), place };
             self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
         };
-        let mut resolved = resolve(false)?;
+        let mut resolved = resolve(Protocol::Http)?;
         // Which protocol the base URL has is itself a setting of the phone.
-        if resolved.phone.settings.provisioning.protocol == Some(Protocol::Tftp) {
-            resolved = resolve(true)?;
+        if let Some(wanted) = resolved.phone.settings.provisioning.protocol.filter(|wanted| *wanted != Protocol::Http) {
+            resolved = resolve(wanted)?;
+            if wanted == Protocol::Https
+                && !self.settings.https.enabled
+                && self.settings.given_url(peer.address).is_none()
+            {
+                let reason = format!("https.enabled is off, so it is told {}", resolved.phone.base_url);
+                resolved.in_vain.push(Complaint { field: "provisioning.protocol".into(), reason });
+            }
         }
         resolved.furnish(&plugin.spec, &self.books, &self.images);
         Ok(resolved)
@@ -245,7 +254,7 @@ impl World {
 
     /// What a file that many phones share may know of this one.
     pub(crate) fn common(&self, plugin: &InService, model: Option<&str>, peer: &Peer) -> Result<Resolved, NotLocated> {
-        let base_url = self.settings.base_url(peer.address, peer.local, false);
+        let base_url = self.settings.base_url(peer.address, peer.local, Protocol::Http);
         let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
         let mut resolved = self
             .fleet
@@ -389,6 +398,12 @@ impl World {
         if let Some(name) = path.strip_prefix("firmware/")
             && name != MANIFEST
             && let Some(found) = assets::find(&self.settings.firmware, name)?
+        {
+            return Ok(Some(found));
+        }
+        // The root that phones are to trust is no secret, and it is fetched by those that do not trust it yet.
+        if path == authority::CA
+            && let Some(found) = assets::find(&authority::place(&self.settings), path)?
         {
             return Ok(Some(found));
         }

@@ -145,6 +145,7 @@ fn world(directory: &std::path::Path) -> World {
         books: Arc::default(),
         images: Arc::default(),
         shelf: Arc::new(shelf),
+        tls: Arc::default(),
         held: HashMap::default(),
         troubles: std::collections::BTreeMap::default(),
     }

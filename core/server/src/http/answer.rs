@@ -42,6 +42,7 @@ pub(super) async fn answer<D: Desk>(
     request: Request<Incoming>,
     peer: SocketAddr,
     local: SocketAddr,
+    proof: Proof,
     answering: Answering,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
@@ -53,7 +54,6 @@ pub(super) async fn answer<D: Desk>(
             Ok(path) => {
                 let user_agent = head.headers.get(header::USER_AGENT);
                 let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                let proof = Proof::default();
                 let request = ConfigRequest { door: Door::Http, path, user_agent, peer, local, proof };
                 let found = desk.fetch(request).await;
                 compose(found, &head.headers).await
