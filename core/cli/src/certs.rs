@@ -31,6 +31,7 @@ pub(crate) fn certs(settings: &Settings, words: &CertsCommand, out: &mut dyn Wri
         }
         CertsCommand::Client { mac, output } => {
             // The path is meant from where the person stands.
+            let output = output.as_deref().map(std::path::absolute).transpose()?;
             let made = authority::client(settings, *mac, output.as_deref())?;
             describe(&made, "made a phone's certificate, with its key", out)?;
         }

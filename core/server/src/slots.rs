@@ -107,11 +107,18 @@ mod tests {
         let first = slots.take(ann).unwrap();
         let _second = slots.take(ann).unwrap();
         assert_eq!(slots.take(ann).unwrap_err(), Full { by_peer: true, first: true });
-        assert_eq!(slots.0.lock().all, 2);
-        let _third = slots.take_for_many(ann).unwrap();
+        let _third = slots.take(bob).unwrap();
         assert_eq!(slots.take(bob).unwrap_err(), Full { by_peer: false, first: false });
         drop(first);
         slots.take(ann).unwrap();
         assert_eq!(slots.0.lock().by_peer.len(), 2);
+    }
+
+    #[test]
+    fn who_speaks_for_many_may_have_all_of_them_and_no_more() {
+        let slots = Slots::new(3, 1);
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        let _taken: Vec<_> = (0..3).map(|_| slots.take_for_many(proxy).unwrap()).collect();
+        assert_eq!(slots.take_for_many(proxy).unwrap_err(), Full { by_peer: false, first: true });
     }
 }

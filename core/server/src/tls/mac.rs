@@ -18,7 +18,11 @@ pub(super) fn addresses(text: &str) -> Vec<MacAddr> {
         {
             chain.push(next);
         }
-        at = chain.last().map_or(run.1, |last| last.1);
+        // One that is parted from the next by another character may begin something of its own: `uuid:550e8400-e29b-…`.
+        at = chain.last().map_or(run.1, |last| {
+            let goes_on = matches!(bytes.get(last.1), Some(b':' | b'-' | b'.'));
+            if chain.len() > 1 && goes_on { last.0 } else { last.1 }
+        });
         found.extend(in_chain(bytes, &chain, separator));
     }
     let mut seen = Vec::new();
