@@ -19,6 +19,8 @@ mod editing;
 mod form;
 /// Phones are told somebody else's URL.
 mod forward;
+/// Files go out encrypted; certificates come, change and are broken; phones show theirs; proxies speak for others, or may not.
+mod https;
 /// What people have elsewhere comes in as a whole or not at all, and goes out so that it comes in again.
 mod imports;
 /// What an author of plugins has: made, checked, tested, packed and added.

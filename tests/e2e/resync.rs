@@ -57,6 +57,7 @@ fn desk(server: &Server, profiles: &Path) -> Arc<Dispatch> {
         images: Arc::default(),
         shelf: Arc::new(shelf),
         tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
+        tls: Arc::default(),
         held: HashMap::new(),
         troubles: BTreeMap::new(),
     })

@@ -209,6 +209,9 @@ pub(crate) enum Command {
     /// Passwords, kept beside the profiles and not in them; works on files, and a running server takes up what changes
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Certificates for HTTPS, of an authority of your own; a running server takes them up by itself
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Print the JSON Schema of a file, for editors
     Schema {
         #[arg(value_enum, default_value_t = SchemaOf::Profile)]
@@ -364,6 +367,9 @@ pub(crate) struct ServeArgs {
     /// Address and port for HTTP [default: 0.0.0.0:8080]
     #[arg(long, env = "PROVOST_HTTP", value_name = "ADDRESS:PORT")]
     pub(crate) http: Option<SocketAddr>,
+    /// Serve over HTTPS too, at this address and port
+    #[arg(long, env = "PROVOST_HTTPS", value_name = "ADDRESS:PORT")]
+    pub(crate) https: Option<SocketAddr>,
     /// Address and port for TFTP; address 0.0.0.0 is every address of this machine [default: 0.0.0.0:69]
     #[arg(long, env = "PROVOST_TFTP", value_name = "ADDRESS:PORT")]
     pub(crate) tftp: Option<SocketAddr>,
@@ -606,6 +612,30 @@ pub(crate) enum SecretCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make the authority; phones have to trust state/certs/ca.pem, which they can fetch as /ca.pem
+    Init,
+    /// Make the server's certificate, or make it anew before it ends
+    Issue {
+        /// Names and addresses that phones reach this server by [default: those of before, of this machine, and of public_url]
+        names: Vec<String>,
+    },
+    /// Make a certificate with its key for a phone
+    Client {
+        mac: MacAddr,
+        /// Where to write it [default: state/certs/clients/<mac>.pem]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Show what certificates there are: for whom, until when, and how to recognise them
+    Show {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ScopeArg {
     /// To see everything but passwords
@@ -745,6 +775,9 @@ impl ServeArgs {
         if let Some(http) = self.http {
             (file.http.address, file.http.port) = (http.ip(), http.port());
         }
+        if let Some(https) = self.https {
+            (file.https.enabled, file.https.address, file.https.port) = (true, https.ip(), https.port());
+        }
         if let Some(tftp) = self.tftp {
             file.tftp.port = tftp.port();
             file.tftp.addresses = if tftp.ip().is_unspecified() { Vec::new() } else { vec![tftp.ip()] };
@@ -765,6 +798,7 @@ impl ServeArgs {
         file.admin.enabled &= !self.no_admin;
         file.pnp.enabled &= !self.no_pnp;
         file.http.enabled &= !self.no_http && self.url.is_none();
+        file.https.enabled &= self.url.is_none();
         file.tftp.enabled &= !self.no_tftp && self.url.is_none();
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod certs;
 mod new;
 mod plugin;
 mod render;
@@ -136,6 +137,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
+        Command::Certs(words) => certs::certs(&settings(&cli.settings)?, &words, &mut out),
         Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
         Command::Secret(words) => secret::secret(settings(&cli.settings)?, &words, &mut out),
         Command::Schema { of } => {

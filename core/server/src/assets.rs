@@ -53,6 +53,8 @@ fn content_type(path: &Path) -> Arc<str> {
         "gif" => "image/gif",
         "wav" => "audio/wav",
         "mp3" => "audio/mpeg",
+        "pem" => "application/x-pem-file",
+        "crt" | "cer" | "der" => "application/x-x509-ca-cert",
         _ => "application/octet-stream",
     }
     .into()

@@ -676,10 +676,14 @@ impl Desk for Dispatch {
         let shown = device.map(tracing::field::display);
         let (file, door, peer) = (request.path.as_str(), request.door.as_str(), request.peer.ip());
         let micros = began.elapsed().as_micros() as u64;
+        // Told where there is something to tell.
+        let encrypted = request.proof.encrypted.then_some(true);
+        let certificate = request.proof.certificate.as_ref().map(|certificate| certificate.name.as_str());
+        let via = request.proof.via.map(tracing::field::display);
         if outcome == "failed" {
-            tracing::error!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
+            tracing::error!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, reason, "fetch");
         } else {
-            tracing::info!(device = shown, vendor, file, door, %peer, outcome, bytes, micros, reason, "fetch");
+            tracing::info!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, reason, "fetch");
         }
         let (door, outcome) = (door.into(), outcome.into());
         if let (Some(_), Some(reason)) = (refusal, reason) {

@@ -298,6 +298,7 @@ impl Dispatch {
             images: Arc::clone(&now.images),
             shelf: Arc::clone(&now.shelf),
             tokens: Arc::clone(&now.tokens),
+            tls: Arc::clone(&now.tls),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };

@@ -115,6 +115,7 @@ impl Bench {
             images: Arc::default(),
             shelf: Arc::clone(&self.shelf),
             tokens: Arc::new(Tokens::for_show()),
+            tls: Arc::default(),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         })

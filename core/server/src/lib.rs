@@ -5,6 +5,7 @@
 //! questions for tests.
 
 mod assets;
+pub mod authority;
 pub mod change;
 pub mod check;
 mod chunks;
@@ -32,6 +33,7 @@ pub mod settings;
 mod slots;
 mod socket;
 pub mod tftp;
+pub mod tls;
 pub mod tokens;
 pub mod trust;
 pub mod versions;

@@ -24,10 +24,12 @@ use provost_plugin::MacAddr;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    authority,
     change::stride,
     dispatch::Dispatch,
     run::stopped,
-    settings::{Settings, SettingsFile},
+    settings::{HttpsFile, Settings, SettingsFile},
+    tls::{self, Tls},
     tokens::Tokens,
     world::{Finding, Severity, Trouble, World},
 };
@@ -57,6 +59,7 @@ struct Files {
     fleet: Fleet,
     books: Phonebooks,
     images: Images,
+    tls: Arc<Tls>,
 }
 
 impl Files {
@@ -67,7 +70,9 @@ impl Files {
         problems.extend(more);
         let (images, more) = Images::read(&settings.firmware, current.map(|world| &*world.images));
         problems.extend(more);
-        (Files { fleet, books, images }, problems.into_iter().map(Finding::from).collect())
+        let (tls, findings) = Tls::read(settings, current.map(|world| &world.tls));
+        let findings = problems.into_iter().map(Finding::from).chain(findings).collect();
+        (Files { fleet, books, images, tls }, findings)
     }
 }
 
@@ -77,6 +82,7 @@ fn world(settings: Settings, files: Files, shelf: Arc<Shelf>, tokens: Arc<Tokens
         fleet: Arc::new(files.fleet),
         books: Arc::new(files.books),
         images: Arc::new(files.images),
+        tls: files.tls,
         shelf,
         tokens,
         held: HashMap::new(),
@@ -145,7 +151,9 @@ pub fn again(
     let (files, mut findings) = Files::read(&settings, Some(current));
     // An entry whose file is missing has no older version: it is out.
     let whole = |finding: &&mut Finding| {
-        finding.severity == Severity::Error && !finding.message.starts_with("there is no file ")
+        finding.severity == Severity::Error
+            && !finding.message.starts_with("there is no file ")
+            && !finding.older_serves
     };
     for finding in findings.iter_mut().filter(whole) {
         let file = &finding.file;
@@ -175,6 +183,7 @@ pub fn again(
             fleet: Arc::clone(&world.fleet),
             books: Arc::clone(&world.books),
             images: Arc::clone(&world.images),
+            tls: Arc::clone(&world.tls),
             shelf: Arc::new(world.shelf.keeping(old, Problem::new("", 0, ""))),
             tokens: Arc::clone(&world.tokens),
             held: HashMap::new(),
@@ -323,13 +332,16 @@ impl Reload {
             Ok(settings) => {
                 let mut findings = Vec::new();
                 if needs_restart(current, &settings) {
-                    let message = "ports, addresses and limits of the doors change only with a restart";
+                    let message = "ports, addresses, limits and proxies of the doors change only with a restart";
                     findings.push(finding(Severity::Warning, 0, 0, message.to_owned()));
                 }
                 let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone(), current.admin.clone());
+                // Where it is open stays; what it shows there, and whom it asks for what, is looked at again.
+                let HttpsFile { enabled, address, port, .. } = current.https;
+                let https = HttpsFile { enabled, address, port, ..settings.https };
                 let without_key = current.without_key;
                 let (pnp, http, tftp, admin) = doors;
-                (Settings { pnp, http, tftp, admin, without_key, ..settings }, findings)
+                (Settings { pnp, http, https, tftp, admin, without_key, ..settings }, findings)
             }
             Err(error) => {
                 let refused =
@@ -354,7 +366,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> bool {
     // A door that could not be opened stands as closed in the old settings; nobody changed that in the file.
     let http = |settings: &Settings| crate::settings::HttpFile { enabled: true, ..settings.http.clone() };
     let doors = |settings: &Settings| {
-        serde_json::to_string(&(&settings.pnp, http(settings), &settings.tftp)).unwrap_or_default()
+        let https = (settings.https.enabled, settings.https.address, settings.https.port);
+        serde_json::to_string(&(&settings.pnp, http(settings), https, &settings.tftp)).unwrap_or_default()
     };
     doors(old) != doors(new)
 }
@@ -364,6 +377,7 @@ fn changes(old: &World, new: &World) -> bool {
     written(old) != written(new)
         || in_answers(&old.settings) != in_answers(&new.settings)
         || !same_plugins(old, new)
+        || !Arc::ptr_eq(&old.tls, &new.tls)
         || old.held.keys().collect::<BTreeSet<_>>() != new.held.keys().collect::<BTreeSet<_>>()
 }
 
@@ -489,6 +503,13 @@ impl View {
         }
         // The key and the identity lie in state/, which is written to all the time: they are looked at whenever anything else is.
         view.point(&settings.secrets);
+        let (certificate, key) = tls::pair_files(settings);
+        view.point(&certificate);
+        view.point(&key);
+        view.point(&authority::place(settings).join(authority::CA));
+        if let Some(directory) = &settings.https.client_authorities {
+            view.tree(directory);
+        }
         view.firmware = firmware.canonicalize().ok();
         view.libraries = settings.libraries.first().and_then(|directory| directory.canonicalize().ok());
         view

@@ -2,7 +2,13 @@
 //!
 //! After this point nothing asks whether HTTP or TFTP brought it, except to name the door in a log line.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use provost_plugin::MacAddr;
@@ -50,6 +56,8 @@ pub struct Proof {
     /// The client certificate, which one of the authorities that this site trusts has signed.
     pub certificate: Option<Arc<ClientCertificate>>,
     pub credentials: Option<Arc<Credentials>>,
+    /// The reverse proxy that passed the request on, where it did not come by itself.
+    pub via: Option<IpAddr>,
 }
 
 /// Whose certificate a client has shown, once its chain was found good.

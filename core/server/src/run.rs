@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     dispatch::Dispatch,
-    http::{self, HttpLimits},
+    http::{self, HttpLimits, Listeners},
     limits::{tcp_owner, udp_owner},
     network::{Hearing, Network},
     pnp::{
@@ -86,11 +86,13 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     let stop = start.stop;
     raise_descriptors();
     let seen = Arc::new(Network::default());
-    let listener = if world.settings.http.enabled { listen_http(&world.settings, &seen) } else { None };
-    if world.settings.http.enabled && listener.is_none() {
+    let plain = if world.settings.http.enabled { listen_http(&world.settings, Scheme::Plain, &seen) } else { None };
+    let secured =
+        if world.settings.https.enabled { listen_http(&world.settings, Scheme::Secured, &seen) } else { None };
+    if (world.settings.http.enabled, world.settings.https.enabled) != (plain.is_some(), secured.is_some()) {
         // So that phones are told a URL behind which there is somebody.
         let mut settings = Settings::clone(&world.settings);
-        settings.http.enabled = false;
+        (settings.http.enabled, settings.https.enabled) = (plain.is_some(), secured.is_some());
         world.settings = Arc::new(settings);
     }
     let settings = Arc::clone(&world.settings);
@@ -118,8 +120,8 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     } else {
         None
     };
-    if let Some(listener) = listener {
-        open_http(listener, &settings, &dispatch, &stop, &mut tasks, &mut doors);
+    if plain.is_some() || secured.is_some() {
+        open_http(plain, secured, &settings, &dispatch, &stop, &mut tasks, &mut doors);
     }
     let tftp = if settings.tftp.enabled {
         open_tftp(&settings, &dispatch, &network.borrow(), &seen, &mut doors).await
@@ -287,33 +289,49 @@ fn open_pnp(
     }
 }
 
-fn listen_http(settings: &Settings, seen: &Network) -> Option<std::net::TcpListener> {
-    let socket = settings.http_socket();
+#[derive(Clone, Copy)]
+enum Scheme {
+    Plain,
+    Secured,
+}
+
+fn listen_http(settings: &Settings, scheme: Scheme, seen: &Network) -> Option<std::net::TcpListener> {
+    let (door, socket, other) = match scheme {
+        Scheme::Plain => ("http", settings.http_socket(), "0.0.0.0:8090"),
+        Scheme::Secured => ("https", settings.https_socket(), "0.0.0.0:8444"),
+    };
     let error = match http::listen(socket) {
         Ok(listener) => {
-            seen.socket("http", socket, None);
+            seen.socket(door, socket, None);
             return Some(listener);
         }
         Err(error) => error,
     };
     let why = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{} Stop that, or set http.port to another (`--http 0.0.0.0:8090`)", tcp_owner(socket.port()))
+            format!("{} Stop that, or set {door}.port to another (`--{door} {other}`)", tcp_owner(socket.port()))
         }
         io::ErrorKind::PermissionDenied => {
             "Ports below 1024 need CAP_NET_BIND_SERVICE (run as root, or `setcap cap_net_bind_service+ep` on the program)".into()
         }
-        _ => "Look at http.address and http.port".into(),
+        _ => format!("Look at {door}.address and {door}.port"),
+    };
+    let instead = match (scheme, settings.http.enabled, settings.https.enabled) {
+        (Scheme::Plain, _, true) => "https:// URLs, if that door opens, or else tftp:// ones",
+        (Scheme::Secured, true, _) => "http:// URLs",
+        _ => "tftp:// URLs",
     };
     tracing::error!(
-        "no files over HTTP: cannot listen on {socket}: {error}. {why}. Until then phones are told tftp:// URLs"
+        "no files over {}: cannot listen on {socket}: {error}. {why}. Until then phones are told {instead}",
+        door.to_uppercase()
     );
-    seen.socket("http", socket, Some(format!("{error}. {why}")));
+    seen.socket(door, socket, Some(format!("{error}. {why}")));
     None
 }
 
 fn open_http(
-    listener: std::net::TcpListener,
+    plain: Option<std::net::TcpListener>,
+    secured: Option<std::net::TcpListener>,
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
     stop: &watch::Receiver<bool>,
@@ -325,10 +343,14 @@ fn open_http(
         connections_per_peer: settings.http.connections_per_peer,
         ..HttpLimits::default()
     };
-    doors.push(format!("HTTP {}", settings.http_socket()));
+    doors.extend(plain.as_ref().map(|_| format!("HTTP {}", settings.http_socket())));
+    doors.extend(secured.as_ref().map(|_| format!("HTTPS {}", settings.https_socket())));
     let (dispatch, stop) = (Arc::clone(dispatch), stop.clone());
+    let world = Arc::clone(&dispatch);
+    let tls = Arc::new(move || Arc::clone(&world.world().tls));
+    let listeners = Listeners { plain, secured, tls, proxies: settings.proxies() };
     tasks.spawn(async move {
-        if let Err(error) = http::serve(listener, dispatch, limits, stop).await {
+        if let Err(error) = http::serve(listeners, dispatch, limits, stop).await {
             tracing::error!(%error, "the HTTP door closed");
         }
     });

@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
+use hyper::header::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 use provost_fleet::WithoutKey;
+use provost_plugin::model::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{guard::Rules, pnp::exchange::Wanted, quiet::Hours};
+use crate::{guard::Rules, http::Proxies, pnp::exchange::Wanted, quiet::Hours};
 
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -46,6 +48,7 @@ pub struct SettingsFile {
     pub state: Option<PathBuf>,
     pub pnp: PnpFile,
     pub http: HttpFile,
+    pub https: HttpsFile,
     pub tftp: TftpFile,
     pub admin: AdminFile,
     /// This server's URL as phones reach it, where that is not the address that heard them.
@@ -143,6 +146,12 @@ pub struct HttpFile {
     pub connections: usize,
     /// Connections open at one time from one address.
     pub connections_per_peer: usize,
+    /// Reverse proxies before this server: what they say in `X-Forwarded-For` and `X-Forwarded-Proto` of whom they pass on is believed,
+    /// and from nobody else.
+    #[schemars(with = "Vec<String>")]
+    pub proxies: Vec<IpNet>,
+    /// The header in which they hand over the certificate that a phone has shown them: PEM with percent signs, or DER in base64.
+    pub proxy_certificate_header: Option<String>,
 }
 
 impl Default for HttpFile {
@@ -153,8 +162,55 @@ impl Default for HttpFile {
             port: 8080,
             connections: 4096,
             connections_per_peer: 256,
+            proxies: Vec::new(),
+            proxy_certificate_header: None,
         }
     }
+}
+
+/// The same files as over HTTP, encrypted.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpsFile {
+    pub enabled: bool,
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    pub port: u16,
+    /// PEM file with the certificate that phones are shown, and those between it and its authority. Left out, it is the one that
+    /// `provost certs issue` makes.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its key. Left out, the key is in the same file.
+    pub key: Option<PathBuf>,
+    pub client_certificates: ClientCertificates,
+    /// Directory of PEM files with the authorities that sign phones' certificates, as their vendors publish them. The one that
+    /// `provost certs init` makes counts as well.
+    pub client_authorities: Option<PathBuf>,
+}
+
+impl Default for HttpsFile {
+    fn default() -> HttpsFile {
+        HttpsFile {
+            enabled: false,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            port: 8443,
+            certificate: None,
+            key: None,
+            client_certificates: ClientCertificates::Off,
+            client_authorities: None,
+        }
+    }
+}
+
+/// Whether phones are asked for the certificate that their factory or this site has given them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    #[default]
+    Off,
+    /// Asked for. One that is foreign or has ended is as good as none.
+    Optional,
+    /// Nobody is served without a good one.
+    Required,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -278,6 +334,8 @@ pub struct Settings {
     pub state: PathBuf,
     pub pnp: PnpFile,
     pub http: HttpFile,
+    /// Its paths are whole.
+    pub https: HttpsFile,
     pub tftp: TftpFile,
     pub admin: AdminFile,
     pub public_url: Option<String>,
@@ -376,6 +434,14 @@ impl SettingsFile {
         if !self.pnp.group.is_multicast() {
             problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
         }
+        if let Some(name) = &self.http.proxy_certificate_header
+            && HeaderName::from_bytes(name.as_bytes()).is_err()
+        {
+            problems.push(format!("http.proxy_certificate_header \"{name}\" cannot be the name of a header"));
+        }
+        if self.https.key.is_some() && self.https.certificate.is_none() {
+            problems.push("https.key is of no use without https.certificate".into());
+        }
         if let Some(why) = self.rollouts.time_zone.as_deref().and_then(provost_fleet::zone_refusal) {
             problems.push(format!("rollouts.time_zone: {why}"));
         }
@@ -418,6 +484,12 @@ impl SettingsFile {
             state,
             pnp: self.pnp,
             http: self.http,
+            https: HttpsFile {
+                certificate: self.https.certificate.map(|path| root.join(path)),
+                key: self.https.key.map(|path| root.join(path)),
+                client_authorities: self.https.client_authorities.map(|path| root.join(path)),
+                ..self.https
+            },
             tftp: self.tftp,
             admin: self.admin,
             public_url: self.public_url.map(slash),
@@ -444,25 +516,33 @@ fn plain_url(url: &str) -> Result<(), &'static str> {
 }
 
 impl Settings {
-    /// This server as a phone at `peer` reaches it, when it spoke to our address `local`.
-    pub fn base_url(&self, peer: Option<IpAddr>, local: IpAddr, over_tftp: bool) -> String {
-        let network = peer.and_then(|peer| match peer {
-            IpAddr::V4(peer) => self.networks.iter().find(|network| network.cidr.contains(&peer)),
-            IpAddr::V6(_) => None,
-        });
-        if let Some(url) = network.map(|network| &network.public_url).or(self.public_url.as_ref()) {
-            return url.clone();
+    /// This server as a phone at `peer` reaches it, when it spoke to our address `local` and should come by `wanted`.
+    pub fn base_url(&self, peer: Option<IpAddr>, local: IpAddr, wanted: Protocol) -> String {
+        if let Some(url) = self.given_url(peer) {
+            return url.to_owned();
         }
         let port = |port: u16, usual: u16| if port == usual { String::new() } else { format!(":{port}") };
         let host = match local {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         };
-        if over_tftp || !self.http.enabled {
-            format!("tftp://{host}{}/", port(self.tftp.port, 69))
-        } else {
-            format!("http://{host}{}/", port(self.http.port, 80))
+        match (wanted, self.http.enabled, self.https.enabled) {
+            // Without HTTP nothing is left but to encrypt.
+            (Protocol::Https, _, true) | (Protocol::Http, false, true) => {
+                format!("https://{host}{}/", port(self.https.port, 443))
+            }
+            (Protocol::Http | Protocol::Https, true, _) => format!("http://{host}{}/", port(self.http.port, 80)),
+            (Protocol::Tftp, ..) | (_, false, false) => format!("tftp://{host}{}/", port(self.tftp.port, 69)),
         }
+    }
+
+    /// The URL that the settings give for phones at `peer`, whatever the doors are.
+    pub(crate) fn given_url(&self, peer: Option<IpAddr>) -> Option<&str> {
+        let network = peer.and_then(|peer| match peer {
+            IpAddr::V4(peer) => self.networks.iter().find(|network| network.cidr.contains(&peer)),
+            IpAddr::V6(_) => None,
+        });
+        network.map(|network| &network.public_url).or(self.public_url.as_ref()).map(String::as_str)
     }
 
     /// Somebody else's URL for this phone, if the settings say so.
@@ -490,6 +570,19 @@ impl Settings {
 
     pub fn http_socket(&self) -> SocketAddr {
         SocketAddr::new(self.http.address, self.http.port)
+    }
+
+    pub fn https_socket(&self) -> SocketAddr {
+        SocketAddr::new(self.https.address, self.https.port)
+    }
+
+    /// Who may speak for others.
+    pub(crate) fn proxies(&self) -> Proxies {
+        let header = self.http.proxy_certificate_header.as_ref();
+        Proxies {
+            networks: self.http.proxies.clone(),
+            certificate_header: header.and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok()),
+        }
     }
 
     pub fn places(&self) -> provost_host::Places {
@@ -520,11 +613,25 @@ mod tests {
     #[test]
     fn the_url_is_that_of_the_address_that_heard_the_phone_unless_a_network_has_its_own() {
         let settings = settle("networks: [{cidr: 10.0.0.0/8, public_url: 'https://a.example'}, {cidr: 10.1.0.0/16, public_url: 'https://b.example/p'}]").unwrap();
-        let url = |peer: &str| settings.base_url(Some(peer.parse().unwrap()), "192.0.2.1".parse().unwrap(), false);
+        let url =
+            |peer: &str| settings.base_url(Some(peer.parse().unwrap()), "192.0.2.1".parse().unwrap(), Protocol::Http);
         assert_eq!(url("192.0.2.9"), "http://192.0.2.1:8080/");
         assert_eq!(url("10.9.0.1"), "https://a.example/");
         assert_eq!(url("10.1.0.1"), "https://b.example/p/");
-        assert_eq!(settings.base_url(None, "192.0.2.1".parse().unwrap(), true), "tftp://192.0.2.1/");
+        assert_eq!(settings.base_url(None, "192.0.2.1".parse().unwrap(), Protocol::Tftp), "tftp://192.0.2.1/");
+    }
+
+    #[test]
+    fn the_url_has_the_protocol_that_is_wanted_of_those_that_are_open() {
+        let url = |doors: &str, wanted| settle(doors).unwrap().base_url(None, "192.0.2.1".parse().unwrap(), wanted);
+        let (http, https, tftp) = (Protocol::Http, Protocol::Https, Protocol::Tftp);
+        let both = "https: {enabled: true}";
+        assert_eq!(url(both, https), "https://192.0.2.1:8443/");
+        assert_eq!(url(both, http), "http://192.0.2.1:8080/");
+        assert_eq!(url(both, tftp), "tftp://192.0.2.1/");
+        assert_eq!(url("{}", https), "http://192.0.2.1:8080/");
+        assert_eq!(url("{http: {enabled: false}, https: {enabled: true, port: 443}}", http), "https://192.0.2.1/");
+        assert_eq!(url("http: {enabled: false}", https), "tftp://192.0.2.1/");
     }
 
     #[test]

@@ -52,9 +52,18 @@ impl Slots {
     }
 
     pub(crate) fn take(&self, peer: IpAddr) -> Result<Slot, Full> {
+        self.take_within(peer, self.0.per_peer)
+    }
+
+    /// For a peer that speaks for many others: it may have all of them.
+    pub(crate) fn take_for_many(&self, peer: IpAddr) -> Result<Slot, Full> {
+        self.take_within(peer, usize::MAX)
+    }
+
+    fn take_within(&self, peer: IpAddr, per_peer: usize) -> Result<Slot, Full> {
         let mut taken = self.0.lock();
         let of_peer = taken.by_peer.get(&peer).copied().unwrap_or(0);
-        let by_peer = of_peer >= self.0.per_peer;
+        let by_peer = of_peer >= per_peer;
         if by_peer || taken.all >= self.0.total {
             let now = Instant::now();
             let first = taken.last_refusal.is_none_or(|last| now.duration_since(last) > BURST);
@@ -103,5 +112,13 @@ mod tests {
         drop(first);
         slots.take(ann).unwrap();
         assert_eq!(slots.0.lock().by_peer.len(), 2);
+    }
+
+    #[test]
+    fn who_speaks_for_many_may_have_all_of_them_and_no_more() {
+        let slots = Slots::new(3, 1);
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        let _taken: Vec<_> = (0..3).map(|_| slots.take_for_many(proxy).unwrap()).collect();
+        assert_eq!(slots.take_for_many(proxy).unwrap_err(), Full { by_peer: false, first: true });
     }
 }

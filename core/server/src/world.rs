@@ -24,9 +24,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assets,
+    assets, authority,
     request::{Asset, ConfigFile},
     settings::Settings,
+    tls::Tls,
     tokens::{self, Tokens},
 };
 
@@ -41,6 +42,7 @@ pub struct World {
     pub images: Arc<Images>,
     pub shelf: Arc<Shelf>,
     pub tokens: Arc<Tokens>,
+    pub tls: Arc<Tls>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
     /// Devices that failed when this world was tried, held ones among them.
@@ -208,7 +210,7 @@ impl World {
         let choice = self.shelf.choose(identity, stated);
         let vendor = choice.as_ref().map(|choice| choice.plugin.id.as_str()).ok().or(identity.vendor.as_deref());
         if let Some(forward) = self.settings.forward_for(peer.address, vendor) {
-            let base = self.settings.base_url(peer.address, peer.local, false);
+            let base = self.settings.base_url(peer.address, peer.local, Protocol::Http);
             let url = expand_url(&forward.url, &base, identity).map_err(|error| error.to_string())?;
             return Ok(Plan::Forward { url });
         }
@@ -244,8 +246,8 @@ impl World {
 
     /// This server as the phone with these settings reaches it, without a token.
     fn base_url(&self, settings: &provost_plugin::model::Settings, peer: &Peer) -> String {
-        let over_tftp = settings.provisioning.protocol == Some(Protocol::Tftp);
-        self.settings.base_url(peer.address, peer.local, over_tftp)
+        let wanted = settings.provisioning.protocol.unwrap_or(Protocol::Http);
+        self.settings.base_url(peer.address, peer.local, wanted)
     }
 
     /// The settings of one device of ours, resolved for where it stands.
@@ -258,15 +260,24 @@ impl World {
             let asker = Asker { mac, identity: peer.identity.clone(), place };
             self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
         };
-        let usual = self.settings.base_url(peer.address, peer.local, false);
+        let usual = self.settings.base_url(peer.address, peer.local, Protocol::Http);
         let mut resolved = resolve(usual.clone())?;
         // Which protocol the base URL has, and whether there is a token in it, is itself a setting of the phone.
+        let wanted = resolved.phone.settings.provisioning.protocol;
         let mut base_url = self.base_url(&resolved.phone.settings, peer);
         if has_token(&resolved.trust) {
             base_url = tokens::with(&base_url, &self.tokens.steady(mac).map_err(|error| error.to_string())?);
         }
         if base_url != usual {
             resolved = resolve(base_url)?;
+        }
+        if wanted == Some(Protocol::Https)
+            && !self.settings.https.enabled
+            && self.settings.given_url(peer.address).is_none()
+        {
+            let reason =
+                format!("https.enabled is off, so it is told {}", self.base_url(&resolved.phone.settings, peer));
+            resolved.in_vain.push(Complaint { field: "provisioning.protocol".into(), reason });
         }
         resolved.furnish(&plugin.spec, &self.books, &self.images);
         Ok(resolved)
@@ -298,7 +309,7 @@ impl World {
 
     /// What a file that many phones share may know of this one.
     pub(crate) fn common(&self, plugin: &InService, model: Option<&str>, peer: &Peer) -> Result<Resolved, NotLocated> {
-        let base_url = self.settings.base_url(peer.address, peer.local, false);
+        let base_url = self.settings.base_url(peer.address, peer.local, Protocol::Http);
         let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
         let mut resolved = self
             .fleet
@@ -460,6 +471,12 @@ impl World {
         if let Some(name) = path.strip_prefix("firmware/")
             && name != MANIFEST
             && let Some(found) = assets::find(&self.settings.firmware, name)?
+        {
+            return Ok(Some(found));
+        }
+        // The root that phones are to trust is no secret, and it is fetched by those that do not trust it yet.
+        if path == authority::CA
+            && let Some(found) = assets::find(&authority::place(&self.settings), path)?
         {
             return Ok(Some(found));
         }

@@ -146,6 +146,7 @@ fn world(directory: &std::path::Path) -> World {
         images: Arc::default(),
         shelf: Arc::new(shelf),
         tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
+        tls: Arc::default(),
         held: HashMap::default(),
         troubles: std::collections::BTreeMap::default(),
     }

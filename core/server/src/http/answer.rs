@@ -47,6 +47,7 @@ pub(super) async fn answer<D: Desk>(
     request: Request<Incoming>,
     peer: SocketAddr,
     local: SocketAddr,
+    proof: Proof,
     answering: Answering,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
@@ -59,9 +60,9 @@ pub(super) async fn answer<D: Desk>(
                 let user_agent = head.headers.get(header::USER_AGENT);
                 let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
                 let proof = Proof {
-                    relayed: RELAYED.iter().any(|name| head.headers.contains_key(*name)),
+                    relayed: proof.via.is_none() && RELAYED.iter().any(|name| head.headers.contains_key(*name)),
                     credentials: credentials(&head),
-                    ..Proof::default()
+                    ..proof
                 };
                 let request = ConfigRequest { door: Door::Http, path, user_agent, peer, local, proof };
                 let found = desk.fetch(request).await;

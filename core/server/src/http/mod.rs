@@ -1,11 +1,13 @@
-//! The HTTP door: accepts connections, asks the desk for what they name, and sends it.
+//! The HTTP door: accepts connections, plain and encrypted, asks the desk for what they name, and sends it.
 //!
-//! It knows HTTP and how long to be patient. What a name stands for, who may have it and what is logged about it is the desk's.
-//! The listener and the stop signal come from the caller.
+//! It knows HTTP and how long to be patient. With which certificate it encrypts, and whose it takes, is [`crate::tls`]'s. What a name stands for, who may have it and what is logged about it is the desk's.
+//! The listeners and the stop signal come from the caller.
 
 mod answer;
 mod body;
+mod forwarded;
 mod patience;
+mod secured;
 
 use std::{
     convert::Infallible,
@@ -16,14 +18,14 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -31,8 +33,16 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::patience::{Patience, Patient, Phase};
-use crate::{request::Desk, slots::Slots};
+pub use self::forwarded::Proxies;
+use self::{
+    patience::{Patience, Patient, Phase},
+    secured::Complaints,
+};
+use crate::{
+    request::{Desk, Proof},
+    slots::Slots,
+    tls::{self, Tls},
+};
 
 /// A backlog of 5 serves a fifth of a thousand phones that power up together; the kernel cuts this to its own limit.
 const BACKLOG: i32 = 4096;
@@ -49,6 +59,29 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Retry-After: 5\r\n\
     Connection: close\r\n\r\n\
     too busy, try again soon\n";
+
+/// Where the door is open, and whom it believes.
+pub struct Listeners {
+    pub plain: Option<StdListener>,
+    /// For connections that are encrypted.
+    pub secured: Option<StdListener>,
+    pub tls: tls::Current,
+    pub proxies: Proxies,
+}
+
+impl std::fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listeners").field("plain", &self.plain).field("secured", &self.secured).finish_non_exhaustive()
+    }
+}
+
+impl From<StdListener> for Listeners {
+    fn from(plain: StdListener) -> Listeners {
+        let nothing = Arc::new(Tls::default());
+        let tls: tls::Current = Arc::new(move || Arc::clone(&nothing));
+        Listeners { plain: Some(plain), secured: None, tls, proxies: Proxies::default() }
+    }
+}
 
 /// What one door, and one peer at it, may use.
 #[derive(Clone, Debug)]
@@ -98,25 +131,26 @@ pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
 
 /// Serves until `stop` becomes true (or its sender is gone), then lets answers under way finish for `limits.stop_timeout`.
 pub async fn serve<D: Desk>(
-    listener: StdListener,
+    listeners: impl Into<Listeners>,
     desk: Arc<D>,
     limits: HttpLimits,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
+    let Listeners { plain, secured, tls, proxies } = listeners.into();
+    let (plain, secured) = (plain.map(tokio_listener).transpose()?, secured.map(tokio_listener).transpose()?);
     let slots = Slots::new(limits.connections, limits.connections_per_peer);
     let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
 
-    let http = protocol(&limits);
+    let door = Arc::new(Door { desk, http: protocol(&limits), tls, proxies, complaints: Complaints::default() });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut out_of_resources = false;
     loop {
-        let accepted = tokio::select! {
+        let (accepted, secure) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accept(plain.as_ref()) => (accepted, false),
+            accepted = accept(secured.as_ref()) => (accepted, true),
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -134,39 +168,113 @@ pub async fn serve<D: Desk>(
         out_of_resources = false;
         let Ok(local) = stream.local_addr() else { continue };
         let (peer, local) = (canonical(peer), canonical(local));
-        let slot = match slots.take(peer.ip()) {
-            Ok(slot) => slot,
-            Err(full) => {
-                if full.first {
-                    warn!(door = "http", %peer, by_peer = full.by_peer, "too many connections, turning some away");
+        // Behind a proxy there is a building.
+        let slot =
+            match if door.proxies.is_one(peer.ip()) { slots.take_for_many(peer.ip()) } else { slots.take(peer.ip()) } {
+                Ok(slot) => slot,
+                Err(full) => {
+                    if full.first {
+                        warn!(door = "http", %peer, by_peer = full.by_peer, "too many connections, turning some away");
+                    }
+                    // Who waits for a handshake could not read a sentence.
+                    if !secure {
+                        turn_away(stream);
+                    }
+                    continue;
                 }
-                turn_away(stream);
-                continue;
-            }
-        };
+            };
 
         let (io, phase) = Patient::new(stream, patience);
-        let desk = Arc::clone(&desk);
-        let service = service_fn(move |request| {
-            let (desk, served) = (Arc::clone(&desk), phase.request_begun());
-            async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, served).await) }
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        let (door, watcher, mut stop) = (Arc::clone(&door), graceful.watcher(), stop.clone());
+        let header_timeout = limits.header_timeout;
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(door = "http", %peer, error = &error as &dyn std::error::Error, "connection ended badly");
+            let _slot = slot;
+            if !secure {
+                return door.converse(io, watcher, Ends { peer, local, phase, proof: Proof::default() }).await;
             }
-            drop(slot);
+            let tls = (door.tls)();
+            let shaken = tokio::select! {
+                // There is no request yet that could be answered.
+                _ = stop.wait_for(|stop| *stop) => return,
+                shaken = secured::handshake(io, &tls, header_timeout, peer, &door.complaints) => shaken,
+            };
+            if let Some((io, proof)) = shaken {
+                door.converse(io, watcher, Ends { peer, local, phase, proof }).await;
+            }
         });
     }
 
     // Closed before the wait, so that a successor can take the address and phones are refused at once rather than left hanging.
-    drop(listener);
+    drop((plain, secured));
     if timeout(limits.stop_timeout, graceful.shutdown()).await.is_err() {
         debug!(door = "http", "cut off the answers that were still under way");
     }
     connections.shutdown().await;
     Ok(())
+}
+
+/// What all connections share.
+struct Door<D> {
+    desk: Arc<D>,
+    http: http1::Builder,
+    tls: tls::Current,
+    proxies: Proxies,
+    complaints: Complaints,
+}
+
+/// The two ends of a connection, and what the far one has shown.
+struct Ends {
+    peer: SocketAddr,
+    local: SocketAddr,
+    phase: Phase,
+    proof: Proof,
+}
+
+impl<D: Desk> Door<D> {
+    /// Answers one request after the other.
+    async fn converse<S>(self: Arc<Door<D>>, io: S, watcher: Watcher, ends: Ends)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ends { peer, local, phase, proof } = ends;
+        let door = Arc::clone(&self);
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let (door, served) = (Arc::clone(&door), phase.request_begun());
+            let (peer, proof) = door.asker(request.headers(), peer, &proof);
+            async move { Ok::<_, Infallible>(answer::answer(&*door.desk, request, peer, local, proof, served).await) }
+        });
+        let connection = watcher.watch(self.http.serve_connection(TokioIo::new(io), service));
+        if let Err(error) = connection.await {
+            debug!(door = "http", %peer, error = &error as &dyn std::error::Error, "connection ended badly");
+        }
+    }
+
+    /// Who asks: the peer, or whom it passes on, if it is a proxy that may.
+    fn asker(&self, headers: &HeaderMap, peer: SocketAddr, proof: &Proof) -> (SocketAddr, Proof) {
+        let Some(behind) = self.proxies.behind(headers, peer) else { return (peer, proof.clone()) };
+        let client = behind.client;
+        let certificate = behind.certificate.and_then(|certificate| match certificate {
+            Ok(certificate) => secured::shown(&[certificate], &(self.tls)(), client, &self.complaints),
+            Err(why) => {
+                self.complaints.tell(client, "a client's certificate cannot be read", why);
+                None
+            }
+        });
+        let proof = Proof { encrypted: behind.encrypted, certificate, via: Some(peer.ip()), ..Proof::default() };
+        (client, proof)
+    }
+}
+
+fn tokio_listener(listener: StdListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the door sends back to one request that was captured, head first; the body may be cut short. Without a socket.
@@ -180,7 +288,7 @@ pub async fn answer_to<D: Desk>(
     let phase = Phase::new();
     let service = service_fn(move |request| {
         let (desk, served) = (Arc::clone(&desk), phase.request_begun());
-        async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, served).await) }
+        async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, Proof::default(), served).await) }
     });
     let serving = protocol(&HttpLimits::default()).serve_connection(TokioIo::new(server), service);
     let asking = async move {
