@@ -30,7 +30,7 @@ struct Rung {
     falls_to: &'static [&'static str],
 }
 
-const ATTACKS: [&str; 8] = [
+const ATTACKS: [&str; 9] = [
     "names its MAC over HTTP",
     "names its MAC over TFTP",
     "announces itself as the phone, and fetches first",
@@ -39,9 +39,10 @@ const ATTACKS: [&str; 8] = [
     "names its MAC with another phone's token",
     "repeats the phone's answer to a challenge",
     "forges X-Forwarded-For",
+    "shows another phone's certificate",
 ];
 
-const RUNGS: [Rung; 7] = [
+const RUNGS: [Rung; 8] = [
     Rung {
         name: "address: anywhere",
         trust: "address: anywhere",
@@ -51,6 +52,7 @@ const RUNGS: [Rung; 7] = [
     Rung { name: "address: phone (the default)", trust: "", falls_to: &[] },
     Rung { name: "token: required", trust: "address: anywhere, token: required", falls_to: &[ATTACKS[2]] },
     Rung { name: "window: 30, and it is over", trust: "address: anywhere, window: 30", falls_to: &[] },
+    Rung { name: "certificate: true", trust: "address: anywhere, certificate: true", falls_to: &[] },
     Rung { name: "credentials: digest", trust: "address: anywhere, credentials: digest", falls_to: &[] },
     Rung {
         name: "tftp: nothing",
@@ -72,7 +74,7 @@ fn curl(host: &Host, words: &[&str]) -> String {
 }
 
 fn token(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("http://").unwrap().split_once('/').unwrap().1;
+    let path = url.split_once("://").unwrap().1.split_once('/').unwrap().1;
     path.split_once('/').map(|(token, _)| token)
 }
 
@@ -97,18 +99,42 @@ fn assault(rung: &Rung) -> Vec<&'static str> {
     let (captured, other) = (Captured::one("02"), Captured::one("05"));
     become_phone(lan.phone(PHONE), captured.mac);
     become_phone(lan.phone(ATTACKER), other.mac);
-    let server = Plan::as_shipped_on(lan.server())
+    let address = lan.server().address();
+    let plan = Plan::as_shipped_on(lan.server());
+    let is_secured = rung.trust.contains("certificate");
+    let data = plan.data().to_owned();
+    let certs = |words: &[&str]| {
+        let output =
+            std::process::Command::new(&built().provost).arg("certs").args(words).arg("--data").arg(&data).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let plan = if is_secured {
+        certs(&["init"]);
+        certs(&["issue", &address.to_string()]);
+        certs(&["client", &captured.mac.to_string()]);
+        certs(&["client", &other.mac.to_string()]);
+        plan.file("provost.yaml", "https: { enabled: true, client_certificates: optional }\n")
+    } else {
+        plan
+    };
+    let protocol = if is_secured { "https" } else { "http" };
+    let secured = |mac: MacAddr| {
+        let own = data.join(format!("state/certs/clients/{}.pem", mac.bare()));
+        let root = data.join("state/certs/ca.pem").display().to_string();
+        ["--cacert".to_owned(), root, "--cert".to_owned(), own.display().to_string()]
+    };
+    let server = plan
         .file(
             "profiles/site.yaml",
             format!(
-                "defaults:\n  sip: {{ server: pbx }}\n  provisioning: {{ username: phones, password: known }}\n  trust: {{ {} }}\n\
+                "defaults:\n  sip: {{ server: pbx }}\n  provisioning: {{ username: phones, password: known, protocol: {protocol} }}\n  trust: {{ {} }}\n\
                  devices:\n  \"{}\": {{ lines: [{{ number: 100, password: {PASSWORD} }}] }}\n  \"{}\": {{ lines: [{{ number: 101, password: another }}] }}\n",
                 rung.trust, captured.mac, other.mac
             ),
         )
         .start()
         .ready();
-    let address = lan.server().address();
     let (phone, attacker) = (lan.phone(PHONE), lan.phone(ATTACKER));
     let mut fallen = Vec::new();
     let mut tried = |attack: usize, obtained: &str| {
@@ -143,13 +169,20 @@ fn assault(rung: &Rung) -> Vec<&'static str> {
         assert!(good && said.contains("open for 30 min"), "{said}");
     }
     let login = ["--digest", "--user", "phones:known", "--verbose", "--stderr", "-"];
-    let own = curl(phone, &[&login[..], &[url.as_str()]].concat());
+    let certificate = if is_secured { secured(captured.mac).to_vec() } else { Vec::new() };
+    let certificate: Vec<&str> = certificate.iter().map(String::as_str).collect();
+    let own = curl(phone, &[&login[..], &certificate, &[url.as_str()]].concat());
     assert!(own.contains(PASSWORD), "{}: {own}", rung.name);
     if rung.trust.contains("window") {
         let (good, said) = administrator(&lan, &server, &["open", &captured.mac.to_string(), "--close"]);
         assert!(good, "{said}");
     }
-    tried(4, &curl(attacker, &[&url]));
+    tried(4, &curl(attacker, &["--insecure", &url]));
+    if is_secured {
+        let other = secured(other.mac);
+        let words: Vec<&str> = other.iter().map(String::as_str).chain([url.as_str()]).collect();
+        tried(8, &curl(attacker, &words));
+    }
     let other_handset = Handset::at(attacker, attacker.address(), 0);
     let other_url = told(&server, &other_handset, &subscribe(&other, &other_handset)).unwrap();
     if let Some(token) = token(&other_url) {
