@@ -141,7 +141,8 @@ fn every_profile_in_a_readme_loads() {
             let directory = tempfile::tempdir().expect("a temporary directory");
             fs::write(directory.path().join("shown.yaml"), block).expect("a temporary directory");
             let (fleet, problems) = Fleet::read(directory.path(), None);
-            assert!(problems.is_empty() && !fleet.is_empty(), "in {readme}: {problems:?}\n{block}");
+            let says_something = !fleet.is_empty() || fleet.profiles().next().is_some();
+            assert!(problems.is_empty() && says_something, "in {readme}: {problems:?}\n{block}");
             let (ok, said) = provost(&["check", "--profiles", &directory.path().display().to_string()]);
             assert!(ok, "in {readme}: {said}\n{block}");
         }

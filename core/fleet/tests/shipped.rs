@@ -65,8 +65,8 @@ fn every_shipped_device_is_one_that_a_plugin_takes() {
 #[test]
 fn the_example_of_the_readme_does_what_it_says() {
     let readme = fs::read_to_string(root("profiles/README.md")).unwrap();
-    let example =
-        readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the README has an example");
+    let section = readme.split("\n## Example\n").nth(1).expect("the README has an example");
+    let example = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("in YAML");
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("example.yaml"), example).unwrap();
     let (fleet, problems) = Fleet::read(directory.path(), None);

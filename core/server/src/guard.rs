@@ -263,9 +263,11 @@ fn around(address: IpAddr) -> IpNet {
     }
 }
 
+/// Nor is this machine itself, which is let through anyway (`trust`), and behind whose address there is everybody where a proxy is not
+/// named as one.
 fn is_exempt(address: IpAddr, rules: &Rules) -> bool {
     let address = address.to_canonical();
-    rules.lockout.is_zero() || rules.exempt.iter().any(|network| network.contains(&address))
+    rules.lockout.is_zero() || address.is_loopback() || rules.exempt.iter().any(|network| network.contains(&address))
 }
 
 #[cfg(test)]
@@ -343,6 +345,8 @@ mod tests {
         assert_eq!(of_network, Some((239, "10.0.0.0/24".to_owned())));
         assert!(matches!(guard.standing(address(250), &RULES, start()), Standing::Locked(_)));
         assert_eq!(guard.standing([10, 0, 1, 1].into(), &RULES, start()), Standing::Good);
+        let own = IpAddr::from([127, 0, 0, 1]);
+        assert!((0..1000).all(|number| guard.note(own, Deed::Unknown(mac(number)), &RULES, start()).is_empty()));
         let exempt = [IpNet::from(address(250))];
         assert_eq!(guard.standing(address(250), &Rules { exempt: &exempt, ..RULES }, start()), Standing::Good);
     }

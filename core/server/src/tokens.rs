@@ -38,6 +38,9 @@ const STEADY: char = 's';
 /// What is shown in place of a token.
 pub const MASK: &str = "•••";
 
+/// What makes two first tokens of the same phone and second differ: one of them may have been told to somebody else.
+type Salt = [u8; 3];
+
 /// What a phone's token is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
@@ -62,7 +65,7 @@ pub struct Tokens {
     path: PathBuf,
     /// Read, or made, when the first token is wanted.
     kept: Mutex<Option<Kept>>,
-    used: Mutex<HashMap<(MacAddr, u32), Use>>,
+    used: Mutex<HashMap<(MacAddr, u32, Salt), Use>>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -99,9 +102,14 @@ impl Tokens {
 
     /// The token for a phone that is told its URL now.
     pub fn first(&self, mac: MacAddr, now: SystemTime) -> Result<String, TokenError> {
-        let issued = seconds(now);
-        let tag = self.tag(&["first", &mac.bare(), &issued.to_string()], mac)?;
-        Ok(format!("{FIRST}{issued:08x}{}", hex(&tag[..12])))
+        let mut salt = Salt::default();
+        getrandom::fill(&mut salt).map_err(|error| self.wrong("cannot salt a token of", io::Error::other(error)))?;
+        self.first_of(mac, seconds(now), salt)
+    }
+
+    fn first_of(&self, mac: MacAddr, issued: u32, salt: Salt) -> Result<String, TokenError> {
+        let tag = self.tag(&["first", &mac.bare(), &issued.to_string(), &hex(&salt)], mac)?;
+        Ok(format!("{FIRST}{issued:08x}{}{}", hex(&salt), hex(&tag[..9])))
     }
 
     /// The token that a phone's own files hold.
@@ -116,16 +124,18 @@ impl Tokens {
         if shown.starts_with(STEADY) {
             return Ok(if same(shown, &self.steady(mac)?) { Worth::Good } else { Worth::Wrong });
         }
-        let Some(issued) = shown.get(1..9).and_then(|digits| u32::from_str_radix(digits, 16).ok()) else {
+        let number = |digits| shown.get(digits).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let (Some(issued), Some(salt)) = (number(1..9), number(9..15)) else {
             return Ok(Worth::Wrong);
         };
-        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(issued));
-        if !same(shown, &self.first(mac, then)?) {
+        let [_, salt @ ..] = salt.to_be_bytes();
+        if !same(shown, &self.first_of(mac, issued, salt)?) {
             return Ok(Worth::Wrong);
         }
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(issued));
         let age = now.duration_since(then).unwrap_or_default();
         let mut used = lock(&self.used);
-        if let Some(first) = used.get(&(mac, issued)) {
+        if let Some(first) = used.get(&(mac, issued, salt)) {
             let is_booting = now.duration_since(first.since).unwrap_or_default() <= BOOT;
             return Ok(if first.by == by && is_booting { Worth::Good } else { Worth::Over });
         }
@@ -134,13 +144,13 @@ impl Tokens {
         }
         if used.len() >= USED {
             let is_over = |issued: u32| seconds(now).saturating_sub(issued) > (FRESH + BOOT).as_secs() as u32;
-            used.retain(|(_, issued), _| !is_over(*issued));
+            used.retain(|(_, issued, _), _| !is_over(*issued));
             if used.len() >= USED {
                 // Whoever fills this has good tokens; one that cannot be remembered could be used by two.
                 return Ok(Worth::Over);
             }
         }
-        used.insert((mac, issued), Use { by, since: now });
+        used.insert((mac, issued, salt), Use { by, since: now });
         Ok(Worth::Good)
     }
 
@@ -299,6 +309,7 @@ mod tests {
         let token = tokens.first(MAC, start).unwrap();
         assert!(is_token(&token), "{token}");
         let worth = |mac, by, at| tokens.worth(Some(&token), mac, address(by), later(at)).unwrap();
+        assert_ne!(tokens.first(MAC, start).unwrap(), token, "whoever else asks in that second gets another");
         assert_eq!(worth(OTHER, 7, 1), Worth::Wrong);
         assert_eq!(worth(MAC, 7, 800), Worth::Good);
         assert_eq!(worth(MAC, 8, 801), Worth::Over);

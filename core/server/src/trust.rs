@@ -286,7 +286,7 @@ mod tests {
     fn every_rung_is_asked_for() {
         let here = shown(Whence::Here);
         let said = |rungs: serde_json::Value, shown: &Shown| refusal(MAC, &trust(rungs), shown);
-        let certificate = ClientCertificate { name: "snom".into(), macs: vec![OTHER], issuer: "CA".into() };
+        let certificate = ClientCertificate { name: "desk phone".into(), macs: vec![OTHER], issuer: "CA".into() };
         let own = ClientCertificate { macs: vec![MAC], ..certificate.clone() };
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(said(json(r#"{"encrypted": true}"#), &here), Some(Refusal::Unencrypted));
@@ -295,7 +295,10 @@ mod tests {
         assert_eq!(said(json(r#"{"tftp": "nothing"}"#), &here), None);
         assert_eq!(said(json(r#"{"certificate": true}"#), &here), Some(Refusal::Certificate(None)));
         let foreign = Shown { certificate: Some(&certificate), ..here.clone() };
-        assert_eq!(said(json(r#"{"certificate": true}"#), &foreign), Some(Refusal::Certificate(Some("snom".into()))));
+        assert_eq!(
+            said(json(r#"{"certificate": true}"#), &foreign),
+            Some(Refusal::Certificate(Some("desk phone".into())))
+        );
         assert_eq!(said(json(r#"{"certificate": true}"#), &Shown { certificate: Some(&own), ..here.clone() }), None);
         assert_eq!(said(json(r#"{"token": "required"}"#), &here), Some(Refusal::TokenMissing));
         let over = Shown { token: Worth::Over, ..here.clone() };

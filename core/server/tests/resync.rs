@@ -20,7 +20,8 @@ use provost_server::{
     dispatch::Dispatch,
     pnp::{
         exchange::{
-            Again, Announcement, Announcer, Counters, Exchange, Heard, NotNotified, Outcome, REMEMBERED, reply_socket,
+            Again, Announcement, Announcer, Counters, Exchange, Heard, NotNotified, Outcome, REMEMBERED, Wanted,
+            reply_socket,
         },
         interfaces,
         listener::Datagram,
@@ -522,7 +523,10 @@ fn open<A: Announcer>(announcer: &Arc<A>) -> (Door, mpsc::Sender<Again>) {
     let lo = network.iter().find(|interface| interface.name == "lo").expect("there is always a loopback").index;
     let (sender, network) = watch::channel(network);
     let socket = reply_socket(0, 0).unwrap();
+    // From one address, as no building of phones asks.
+    let wanted = Wanted { per_source: 0, ..Wanted::default() };
     let exchange = Exchange::new(Arc::clone(announcer), socket, network, Arc::new(Counters::default())).unwrap();
+    let exchange = exchange.wanting(wanted);
     let wishes = exchange.wishes();
     let (heard, datagrams) = mpsc::channel(16);
     let (stop, stopped) = watch::channel(false);

@@ -319,6 +319,7 @@ mod tests {
             "phonebook.ldap.password",
             "provisioning.encryption.key",
             "provisioning.password",
+            "trust.old_password",
         ];
         assert_eq!(secrets, expected);
         let secret_of_line: Vec<&str> =
