@@ -272,7 +272,9 @@ fn a_scan_of_a_hundred_thousand_macs_obtains_nothing_and_the_phone_is_served_all
         "a scan of {SCANNED} MAC addresses: locked out after {} requests, passwords obtained: {obtained}",
         locked_out.unwrap()
     );
-    assert_eq!((obtained, locked_out), (0, Some(30)));
+    assert_eq!(obtained, 0);
+    // Some points are forgotten while its answers are held back.
+    assert!(locked_out.is_some_and(|requests| (30..=40).contains(&requests)), "{locked_out:?}");
     // Over the other door as well, but not the phone.
     assert_eq!(curl(attacker, &[&format!("tftp://{address}/{file}")]), "");
     assert!(curl(lan.phone(PHONE), &[&format!("http://{address}:8080/{file}")]).contains(PASSWORD));

@@ -41,7 +41,7 @@ pub(crate) struct Entry {
     /// The status of the answer: below 400 it was done.
     pub(crate) status: u16,
     /// Fields and files that it was about, where the path does not say. No values.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub(crate) changed: Vec<String>,
 }
 
