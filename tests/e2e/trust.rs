@@ -215,6 +215,7 @@ fn own_file(server: &Server, mac: MacAddr) -> String {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "what came of it is to be read, not only judged")]
 fn each_rung_stops_what_it_is_for_and_never_the_phone() {
     let mut table = format!("| what is asked for | {} |\n|---|{}\n", ATTACKS.join(" | "), "---|".repeat(ATTACKS.len()));
     let mut wrong = Vec::new();
@@ -234,6 +235,7 @@ fn each_rung_stops_what_it_is_for_and_never_the_phone() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "what came of it is to be read, not only judged")]
 fn a_scan_of_a_hundred_thousand_macs_obtains_nothing_and_the_phone_is_served_all_the_while() {
     const SCANNED: u32 = 100_000;
     let lan = Lan::new(2);
