@@ -112,7 +112,8 @@ typedef struct provost_plugin {
      *   {"verb": "complaints", "phone": {...}}
      *     reply  [{"field": "keys.12.kind", "reason": "..."}, ...], what the model cannot do
      *
-     * Each of them, and any verb that is not known here, may be answered with PROVOST_BY_DATA. */
+     * Each of them, and any verb that is not known here, may be answered with PROVOST_BY_DATA. Of "announce" that is said for all phones:
+     * a library that answered it so once is not asked again. */
     int32_t (*call)(void *instance, const provost_host *host, provost_slice request, provost_buffer *reply);
 
     /* Ends an instance; no call into it is under way, and none will follow. */

@@ -19,10 +19,12 @@ use crate::{
     figures::{Better, Figures, median, quantile, said},
     peers,
     running::Running,
-    site::{GROUP, Site, expand},
+    site::{GROUP, Member, Site, expand},
 };
 
 const PORT: u16 = 5060;
+/// As kamailio is shipped.
+const BUFFER: usize = 256 << 10;
 /// A phone that hears nothing for so long asks again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Without any NOTIFY for so long the rest will not come.
@@ -38,7 +40,7 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
         for _ in 0..scale.repetitions {
             ours.push(storm(site, &serve(site), boots, at_once));
             if let Some(kamailio) = &kamailio {
-                theirs.push(storm(site, &relay(site, kamailio), boots, at_once));
+                theirs.push(storm(site, &relay(site, kamailio, BUFFER), boots, at_once));
             }
         }
         let mut add = |what: &str, unit, better, of: fn(&Storm) -> f64| {
@@ -68,17 +70,18 @@ pub(crate) fn measure(site: &Site, scale: Scale, figures: &mut Figures) {
     }
 }
 
-fn serve(site: &Site) -> Running {
+pub(crate) fn serve(site: &Site) -> Running {
     site.serve().until("heard on the group", |server| server.has_joined(GROUP))
 }
 
-fn relay(site: &Site, kamailio: &Path) -> Running {
+/// `buffer`: the most that its receive buffer may have, in bytes.
+pub(crate) fn relay(site: &Site, kamailio: &Path, buffer: usize) -> Running {
     let (script, address) = (site.work("kamailio.cfg"), site.server_address().to_string());
     peers::configure("kamailio.cfg", &[("address", &address)], &script);
     let mut command = site.lan.server().command(kamailio);
     // In the foreground, log to standard error, no privileges to give up.
     // Transactions stay for a while after their end; Debian's 64 MB would be full of them in the middle of a run.
-    command.args(["-DD", "-E", "-m", "512", "-f"]).arg(script).arg("-Y").arg(site.work("."));
+    command.args(["-DD", "-E", "-m", "512", "-b", &buffer.to_string(), "-f"]).arg(script).arg("-Y").arg(site.work("."));
     let relay = Running::start(command, &site.work("kamailio.log"));
     relay.until("heard on the group", |relay| relay.has_joined(GROUP) && relay.listens_on_udp(PORT))
 }
@@ -100,8 +103,11 @@ fn storm(site: &Site, server: &Running, boots: usize, at_once: usize) -> Storm {
     let phones = site.lan.phone(0);
     let socket = socket(phones);
     let port = socket.local_addr().expect("it is bound").port();
+    // Some kinds hold their tongues.
+    let speaking: Vec<&Member> = site.phones.iter().filter(|phone| !phone.kind.subscribe.is_empty()).collect();
     let subscribes = |first: usize, count: usize| -> Vec<(String, Vec<u8>)> {
-        (first..first + count).map(|number| subscribe(site, phones.address(), port, number)).collect()
+        let of = |number: usize| subscribe(speaking[number % speaking.len()], phones.address(), port, number);
+        (first..first + count).map(of).collect()
     };
     // What is made at the first request, threads for one, is there before the clock starts.
     run(&socket, &subscribes(0, 400), at_once);
@@ -111,17 +117,16 @@ fn storm(site: &Site, server: &Running, boots: usize, at_once: usize) -> Storm {
     Storm { processor: (server.processor_time() - before).as_secs_f64(), ..storm }
 }
 
-fn socket(phones: &Host) -> UdpSocket {
+pub(crate) fn socket(phones: &Host) -> UdpSocket {
     let socket = phones.udp((phones.address(), 0));
     socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout above zero");
     // Two answers for each phone that waits must fit, or the generator would lose what the server sent.
-    setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).expect("root may have a large buffer");
+    setsockopt(&socket, sockopt::RcvBufForce, &(32 << 20)).expect("root may have a large buffer");
     socket
 }
 
-/// The boot of that number: its Call-ID and its SUBSCRIBE.
-fn subscribe(site: &Site, address: Ipv4Addr, port: u16, number: usize) -> (String, Vec<u8>) {
-    let phone = &site.phones[number % site.phones.len()];
+/// A phone's boot of that number: its Call-ID and its SUBSCRIBE.
+pub(crate) fn subscribe(phone: &Member, address: Ipv4Addr, port: u16, number: usize) -> (String, Vec<u8>) {
     let [address, port, number] = [address.to_string(), port.to_string(), (10_000_000 + number).to_string()];
     let text = expand(&phone.kind.subscribe, phone, &[("ip", &address), ("port", &port), ("number", &number)]);
     let message = text.trim_end().lines().map(|line| format!("{}\r\n", line.trim_end())).collect::<String>() + "\r\n";
@@ -192,7 +197,7 @@ fn run(socket: &UdpSocket, subscribes: &[(String, Vec<u8>)], at_once: usize) -> 
 }
 
 /// The phone's 200: what identifies the NOTIFY comes back as it came.
-fn ok(notify: &str) -> String {
+pub(crate) fn ok(notify: &str) -> String {
     let mut answer = String::with_capacity(512);
     answer.push_str("SIP/2.0 200 OK\r\n");
     let head = notify.split("\r\n\r\n").next().unwrap_or_default();
@@ -207,7 +212,7 @@ fn ok(notify: &str) -> String {
     answer
 }
 
-fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = message.split("\r\n").take_while(|line| !line.is_empty());
     lines.find_map(|line| {
         let (known, value) = line.split_once(':')?;

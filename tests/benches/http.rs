@@ -50,7 +50,7 @@ pub(crate) fn measure(site: &Site, files: &[File], scale: Scale, figures: &mut F
     }
 }
 
-fn static_files(site: &Site, nginx: &Path, root: &Path) -> Running {
+pub(crate) fn static_files(site: &Site, nginx: &Path, root: &Path) -> Running {
     let (configuration, port) = (site.work("nginx.conf"), HTTP.to_string());
     let [root, work] = [root, &site.work(".")].map(|path| path.display().to_string());
     peers::configure("nginx.conf", &[("port", &port), ("root", &root), ("work", &work)], &configuration);

@@ -3,6 +3,7 @@
 //! | module | what it measures | peer |
 //! |---|---|---|
 //! | `announce` | SUBSCRIBE → NOTIFY over multicast | kamailio |
+//! | `storm` | a building of phones at once, to the last file | kamailio with nginx or dnsmasq |
 //! | `http` | configs over HTTP | nginx with the same files, rendered before |
 //! | `tftp` | the same over TFTP | dnsmasq with the same files |
 //! | `render` | a phone's file, in process | Jinja2 with the same template |
@@ -21,6 +22,7 @@ mod people;
 mod render;
 mod running;
 mod site;
+mod storm;
 mod tftp;
 
 use std::io::Write;
@@ -42,7 +44,7 @@ impl Scale {
     }
 }
 
-const PARTS: [&str; 6] = ["announce", "http", "tftp", "render", "load", "people"];
+const PARTS: [&str; 7] = ["announce", "storm", "http", "tftp", "render", "load", "people"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -65,6 +67,9 @@ fn main() {
     let site = Site::new();
     if wanted("announce") {
         announce::measure(&site, scale, &mut figures);
+    }
+    if wanted("storm") {
+        storm::measure(scale, &mut figures);
     }
     if wanted("http") || wanted("tftp") {
         let files = site.fetch_all();

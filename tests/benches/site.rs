@@ -48,6 +48,9 @@ profiles:
       - { kind: speed_dial, value: '0301234567', label: Taxi }
 ";
 
+/// One host plays all phones, so one address may send as much as a building.
+const SETTINGS: &str = "pnp: { per_source: 0 }\n";
+
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) mac: MacAddr,
@@ -73,11 +76,21 @@ pub(crate) struct File {
 
 impl Site {
     pub(crate) fn new() -> Site {
-        let kinds = kinds();
-        let phones: Vec<Member> = (0..PHONES)
+        Site::of(PHONES, kinds())
+    }
+
+    /// So many phones of these vendors, all of which announce themselves.
+    pub(crate) fn announcing(phones: usize, vendors: &[&str]) -> Site {
+        let mut kinds = kinds();
+        kinds.retain(|(vendor, kind)| vendors.contains(&vendor.as_str()) && !kind.subscribe.is_empty());
+        Site::of(phones, kinds)
+    }
+
+    fn of(phones: usize, kinds: Vec<(String, Simulation)>) -> Site {
+        let phones: Vec<Member> = (0..phones)
             .map(|index| {
                 let (_, kind) = &kinds[index % kinds.len()];
-                let mac = provost_phone::mac(kind, index as u32 + 1).expect("a prefix has room for a thousand phones");
+                let mac = provost_phone::mac(kind, index as u32 + 1).expect("a prefix has room for them");
                 Member { mac, kind: kind.clone() }
             })
             .collect();
@@ -86,8 +99,7 @@ impl Site {
             devices.push_str(&device(phone.mac, &kinds[index % kinds.len()].0, &phone.kind, index));
         }
         let plan = Plan::on_loopback().file("profiles/office.yaml", OFFICE).file("profiles/devices.yaml", devices);
-        // For the same reason one address may send as much as a building.
-        let plan = plan.file("provost.yaml", "pnp: { per_source: 0 }\n");
+        let plan = plan.file("provost.yaml", SETTINGS);
         let mut lan = Lan::new(1);
         let sources = lan.add_addresses(0, ADDRESSES as u16);
         for host in [lan.server(), lan.phone(0)] {
@@ -121,6 +133,20 @@ impl Site {
         provost(&mut command, self.data());
         command.args(["--http", &format!("0.0.0.0:{HTTP}"), "--tftp", &format!("0.0.0.0:{TFTP}")]);
         Running::start(command, &self.work("provost.log")).until("serving", |server| server.has_said(" serving "))
+    }
+
+    /// The same with other settings, of which these are the line that differs.
+    pub(crate) fn serve_with(&self, settings: &str) -> Running {
+        fs::write(self.data().join("provost.yaml"), format!("{SETTINGS}{settings}\n")).expect("it is ours");
+        self.serve()
+    }
+
+    /// A file that is served as it is.
+    pub(crate) fn asset(&self, name: &str, len: usize) -> File {
+        let body: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let assets = self.data().join("assets");
+        fs::create_dir_all(&assets).and_then(|()| fs::write(assets.join(name), &body)).expect("it is ours");
+        File { name: name.to_owned(), user_agent: String::new(), body }
     }
 
     /// What the server knows, in this process.

@@ -1,6 +1,7 @@
 //! Configs over TFTP: a thousand phones' own files in turn, from a lean client of ours that compares every byte.
 //!
-//! The peer is dnsmasq with the same bytes as files. Both write a line of log for each transfer.
+//! The peers are dnsmasq, with the same bytes as files, and async-tftp, which is our portable engine: what differs there is the engine
+//! alone. All write a line of log for each transfer. Beside the phones' files, which are rendered, there is one of 4 KiB that is served as it is.
 
 use std::{
     cell::Cell,
@@ -29,49 +30,75 @@ pub(crate) fn measure(site: &Site, files: &[File], scale: Scale, figures: &mut F
         let version = said(&dnsmasq.display().to_string(), &["--version"]);
         figures.peer(version.split("  ").next().unwrap_or_default().replace("Dnsmasq version", "dnsmasq"));
     }
-    let root = site.lay_out(files);
-    let mean = files.iter().map(|file| file.body.len()).sum::<usize>() / files.len();
-    for (at_once, block) in [(1, 512), (1, 1428), (64, 512), (64, 1428)] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..scale.repetitions {
-            ours.push(load(site, &serve(site), files, at_once, block, scale));
-            if let Some(dnsmasq) = &dnsmasq {
-                theirs.push(load(site, &static_files(site, dnsmasq, &root), files, at_once, block, scale));
-            }
+    let fixed = site.asset("bench.bin", 4096);
+    for files in [files, std::slice::from_ref(&fixed)] {
+        let root = site.lay_out(files);
+        for (at_once, block) in [(1, 512), (1, 1428), (64, 512), (64, 1428), (512, 512), (512, 1428)] {
+            compare(
+                site,
+                files,
+                dnsmasq.as_deref().map(|dnsmasq| (dnsmasq, root.as_path())),
+                at_once,
+                block,
+                scale,
+                figures,
+            );
         }
+    }
+}
+
+fn compare(
+    site: &Site,
+    files: &[File],
+    dnsmasq: Option<(&Path, &Path)>,
+    at_once: usize,
+    block: usize,
+    scale: Scale,
+    figures: &mut Figures,
+) {
+    let mean = files.iter().map(|file| file.body.len()).sum::<usize>() / files.len();
+    let (mut ours, mut portable, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.repetitions {
+        ours.push(load(site, &serve(site, "own"), files, at_once, block, scale));
+        portable.push(load(site, &serve(site, "portable"), files, at_once, block, scale));
+        if let Some((dnsmasq, root)) = dnsmasq {
+            theirs.push(load(site, &static_files(site, dnsmasq, root), files, at_once, block, scale));
+        }
+    }
+    for (name, peer) in [("dnsmasq", &theirs), ("async-tftp", &portable)] {
         let mut add = |measure: &str, unit, better, of: fn(&Load) -> f64| {
             let what = format!("TFTP, {at_once} at once, blocks of {block}, {mean} bytes: {measure}");
-            let peer = ("dnsmasq", theirs.iter().map(of).collect());
-            figures.add(what, unit, better, ours.iter().map(of).collect(), Some(peer));
+            figures.add(what, unit, better, ours.iter().map(of).collect(), Some((name, peer.iter().map(of).collect())));
         };
         add("transfers", "transfers/s", Better::More, |load| load.rate);
         if at_once > 1 {
             add("server's processor time", "µs/transfer", Better::Less, |load| load.processor);
         }
-        let again = |loads: &[Load]| loads.iter().map(|load| load.again).sum::<usize>();
-        if again(&ours) + again(&theirs) > 0 {
-            figures.note(format!(
-                "TFTP, {at_once} at once, blocks of {block}: packets that waited longer than {} s for an answer: {} at provost, {} at dnsmasq",
-                PATIENCE.as_secs(),
-                again(&ours),
-                again(&theirs)
-            ));
-        }
+    }
+    let again = |loads: &[Load]| loads.iter().map(|load| load.again).sum::<usize>();
+    if again(&ours) + again(&portable) + again(&theirs) > 0 {
+        figures.note(format!(
+            "TFTP, {at_once} at once, blocks of {block}, {mean} bytes: packets that waited longer than {} s for an answer: {} at provost, {} at async-tftp, {} at dnsmasq",
+            PATIENCE.as_secs(),
+            again(&ours),
+            again(&portable),
+            again(&theirs)
+        ));
     }
 }
 
-fn serve(site: &Site) -> Running {
-    site.serve().until("listening", |server| server.listens_on_udp(TFTP))
+fn serve(site: &Site, engine: &str) -> Running {
+    site.serve_with(&format!("tftp: {{ engine: {engine} }}")).until("listening", |server| server.listens_on_udp(TFTP))
 }
 
-fn static_files(site: &Site, dnsmasq: &Path, root: &Path) -> Running {
+pub(crate) fn static_files(site: &Site, dnsmasq: &Path, root: &Path) -> Running {
     let mut command = site.lan.server().command(dnsmasq);
     command.args([
         "--keep-in-foreground",
         "--conf-file=/dev/null",
         "--port=0",
         "--enable-tftp",
-        "--tftp-max=256",
+        "--tftp-max=1024",
         "--user=root",
     ]);
     let option = |name: &str, path: &Path| format!("--{name}={}", path.display());
@@ -94,7 +121,7 @@ struct Load {
 fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: usize, scale: Scale) -> Load {
     let address = SocketAddrV4::new(site.server_address(), TFTP);
     let run = |time: Duration| {
-        site.lan.phone(0).block_on(async || clients(address, &site.sources[..at_once], files, block, time).await)
+        site.lan.phone(0).block_on(async || clients(address, &site.sources, at_once, files, block, time).await)
     };
     run(Duration::from_millis(300));
     let before = server.processor_time();
@@ -103,10 +130,11 @@ fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: us
     Load { rate: transfers as f64 / seconds, processor: processor.as_secs_f64() * 1e6 / transfers as f64, again }
 }
 
-/// Each source fetches one file after the other, until the time is up and its last one is there.
+/// So many fetch one file after the other, until the time is up and the last ones are there.
 async fn clients(
     server: SocketAddrV4,
     sources: &[Ipv4Addr],
+    at_once: usize,
     files: &[File],
     block: usize,
     time: Duration,
@@ -115,12 +143,16 @@ async fn clients(
     let files: Rc<[File]> = files.into();
     let begun = Instant::now();
     let local = LocalSet::new();
-    for &source in sources {
+    let sources: Rc<[Ipv4Addr]> = sources.into();
+    for _ in 0..at_once {
         let (next, again, files) = (Rc::clone(&next), Rc::clone(&again), Rc::clone(&files));
+        let sources = Rc::clone(&sources);
         local.spawn_local(async move {
             while begun.elapsed() < time {
-                let number = next.replace(next.get() + 1);
-                fetch(server, source, &files[number % files.len()], block, &again).await;
+                let number = next.replace(next.get() + 1) % files.len();
+                // A phone has an address, and keeps it.
+                let source = sources[number % sources.len()];
+                fetch(server, source, &files[number], block, &again).await;
             }
         });
     }
@@ -130,7 +162,7 @@ async fn clients(
 }
 
 /// One transfer, from a port of its own as phones do it. Panics at any answer that is not the file.
-async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File, block: usize, again: &Cell<usize>) {
+pub(crate) async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File, block: usize, again: &Cell<usize>) {
     let socket = UdpSocket::bind((source, 0)).await.expect("there are ports left");
     let mut packet = [&[0, 1], file.name.as_bytes(), b"\0octet\0"].concat();
     if block != 512 {

@@ -4,6 +4,8 @@
 //! Whatever the test is about, it fails when a page asks another origin, violates its Content-Security-Policy, or has an error in its
 //! console.
 
+/// What breaks in the network is seen on the page of the doctor.
+mod doctor;
 /// axe finds nothing serious on any page, light and dark, wide and narrow.
 mod judged;
 /// A template is edited in the page, and fifty phones fetch what comes of it.

@@ -189,6 +189,12 @@ fn a_phone_that_is_told_to_comes_by_https_and_gets_what_it_gets_over_http() {
     // The root is offered to whoever does not trust it yet; nothing else of its directory is.
     let root = fs::read_to_string(server.site.path("state/certs/ca.pem")).unwrap();
     assert!(server.site.get("ca.pem").says(&root));
+    // The same for phones that read no PEM.
+    let _ = server.ask("ca.der", &["--output", "fetched.der"]);
+    let same = ["x509", "-inform", "DER", "-in", "fetched.der"];
+    let same =
+        tools::feed(Command::new(tools::require("openssl")).args(same).current_dir(server.site.data()), b"").unwrap();
+    assert_eq!(String::from_utf8_lossy(&same).trim(), root.replace('\r', "").trim());
     for secret in ["ca.key", "server.key", "certs/ca.key", "state/certs/ca.key"] {
         assert_eq!(server.site.get(secret).status, 404, "{secret}");
     }
@@ -418,4 +424,59 @@ fn the_authority_is_made_once_and_its_keys_are_for_the_owner() {
     fs::write(plan.data().join("provost.yaml"), settings).unwrap();
     let (code, out, _) = run(command(plan.data(), &["check"]));
     assert!(code == 0 && out.contains("foreign/soon.pem: warning: the certificate of \"soon\" ends on "), "{out}");
+}
+
+#[test]
+fn the_device_manager_is_encrypted_where_that_is_asked_for() {
+    let plan = with_authority().file("provost.yaml", "admin: { tls: true }\n");
+    let site = start(plan);
+    let key = fs::read_to_string(site.path("state/admin.key")).unwrap();
+    let door = site.admin();
+    let curl = |words: &[&str], url: &str| {
+        let mut curl = Command::new(tools::require("curl"));
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--include"]).args(words);
+        let output = curl.arg(url).current_dir(site.data()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let trusting = ["--cacert", "state/certs/ca.pem"];
+    let setup = format!("key={}&password=a+long+password&again=a+long+password", key.trim());
+    let entering = [&trusting[..], &["--data", &setup]].concat();
+    let (done, said) = curl(&entering, &format!("https://{door}/setup"));
+    let cookie =
+        said.lines().find(|line| line.to_lowercase().starts_with("set-cookie: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(done && cookie.ends_with("; Secure"), "{cookie}");
+    let (done, said) = curl(&trusting, &format!("https://{door}/healthz"));
+    assert!(done && said.starts_with("HTTP/1.1 200"), "{said}");
+    // In the clear there is nobody, and whoever does not trust the authority does not go on.
+    assert!(!curl(&[], &format!("http://{door}/healthz")).0);
+    assert!(curl(&[], &format!("https://{door}/healthz")).1.contains("certificate"));
+
+    // Commands know it by its certificate, whatever its name is, and nobody else.
+    let address = door.to_string();
+    let asks = |words: &[&str]| run(site.command(&[&["devices", "--admin", &address], words].concat()));
+    let (code, said, complaint) = asks(&[]);
+    assert!(code == 0 && said.contains(MAC), "{said}{complaint}");
+    let (code, _, complaint) = asks(&["--admin-certificate", "state/certs/ca.pem"]);
+    assert!(code == 1 && complaint.contains("does not show the certificate of state/certs/ca.pem"), "{complaint}");
+    certs(site.data(), &["issue", "phones.example"]);
+    let until = Instant::now() + Duration::from_secs(20);
+    while asks(&[]).0 != 0 {
+        assert!(Instant::now() < until, "the new certificate does not take service: {}", asks(&[]).2);
+    }
+}
+
+#[test]
+fn a_device_manager_that_the_network_reads_along_with_is_warned_of() {
+    let exposed = "what goes there is not encrypted";
+    for (settings, warned) in [
+        ("admin: { address: 0.0.0.0 }", true),
+        ("admin: { address: 0.0.0.0, tls: true }", false),
+        ("admin: { address: 0.0.0.0 }\nhttp: { proxies: [10.0.0.9/32] }", false),
+        ("admin: { port: 8082 }", false),
+    ] {
+        let plan = with_authority().file("provost.yaml", settings);
+        let (_, said, _) = run(command(plan.data(), &["check"]));
+        assert_eq!(said.contains(exposed), warned, "{settings}: {said}");
+    }
 }

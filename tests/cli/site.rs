@@ -125,11 +125,11 @@ impl Site {
     pub(crate) fn is_shut(&self) -> bool {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.connect(self.tftp).unwrap();
-        // A server that is there answers from another port, which is not heard here.
+        // A server that is there answers that there is no such file, or from another port, which is not heard here.
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         socket.send(b"\0\x01x\0octet\0").unwrap();
         // The kernel's own answer for a port that nobody has.
-        let tftp = socket.recv(&mut [0; 16]).unwrap_err().kind() == ErrorKind::ConnectionRefused;
+        let tftp = socket.recv(&mut [0; 16]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
         tftp && TcpStream::connect(self.http()).is_err()
     }
 

@@ -71,6 +71,7 @@ fn was_heard(registry: &Registry, mac: MacAddr, at: std::net::SocketAddrV4, inte
         address: Some((*at.ip()).into()),
         interface: Some(interface.into()),
         local: None,
+        relay: None,
         at: SystemTime::now(),
     };
     registry.observe(sighting, State::Known);
@@ -176,6 +177,16 @@ fn of_two_legs_in_one_network_the_order_goes_out_at_the_one_that_heard_the_phone
         format!("{}\t{}", leg.address, links[0]["address"].as_str().unwrap())
     });
     assert_eq!(left, legs.collect::<Vec<_>>());
+}
+
+/// What the API says, asked in the server's own namespace.
+pub(crate) fn api(lan: &Lan, server: &Server, path: &str) -> Value {
+    let key = std::fs::read_to_string(server.data().join("state/admin.key")).unwrap();
+    let mut curl = lan.server().command(tools::require("curl"));
+    curl.args(["--silent", "--header", &format!("Authorization: Bearer {}", key.trim())]);
+    curl.arg(format!("http://{}{path}", server.admin()));
+    let answer = tools::feed(&mut curl, b"").unwrap_or_else(|error| panic!("{error}"));
+    serde_json::from_slice(&answer).unwrap()
 }
 
 /// A command of the server's own machine, to the running server.

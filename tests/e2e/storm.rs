@@ -1,11 +1,23 @@
 //! The power returns: hundreds of phones of all vendors announce themselves at once, and `provost simulate` counts who was configured.
 //!
-//! Only the command line is used here, as a user would: the inventory that it prints, the server that reads it, the phones that it plays.
+//! Mostly the command line is used here, as a user would: the inventory that it prints, the server that reads it, the phones that it
+//! plays. Whose file each got is looked at where ten thousand do, since `provost simulate` keeps no files.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::{
+    collections::HashSet,
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    process::Command,
+    time::Instant,
+};
 
-use provost_tests::{Host, Lan, Plan, Server, built, repository, tools};
+use provost_phone::{Door, Fleet, Options, Phone, Scheme};
+use provost_tests::{Host, Lan, Plan, Server, built, inventory, repository, specs, tools};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::{fleet::assert_own_files, resync::api};
 
 fn simulate(command: &mut Command, phones: u32) -> &mut Command {
     let root = repository();
@@ -75,4 +87,84 @@ fn over_tftp_too_phones_are_configured_though_a_fifth_of_all_datagrams_is_lost()
     lan.drop_packets(20);
     let report = storm(lan.phone(0), 60, &sources, &["--boots", "8", "--door", "tftp"]);
     assert_all(&report, 60);
+}
+
+/// A large hospital.
+const HOSPITAL: u32 = 10_000;
+
+#[test]
+fn ten_thousand_phones_power_on_at_once_on_a_bad_network_and_each_gets_its_own_file() {
+    // Each phone has two sockets, and twice that while it fetches over TFTP.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let mut lan = Lan::new(1);
+    // Over TFTP a phone that names no model is known by the address from which it spoke before.
+    let sources = lan.add_addresses(0, HOSPITAL as u16);
+    lan.introduce(0, &sources);
+    let kinds = specs().into_iter().flat_map(|(_, spec)| spec.simulate).filter(|kind| !kind.subscribe.is_empty());
+    let options = Options { boots: 20, ..Options::default() };
+    let fleet = Fleet { kinds: kinds.collect(), phones: HOSPITAL, first: 1, sources: Vec::new(), at_once: 0, options };
+    let members = fleet.members().unwrap();
+    let server = Plan::on(lan.server()).file("profiles/fleet.yaml", inventory(&members)).start().ready();
+    lan.drop_packets(10);
+    lan.duplicate_packets(10);
+
+    let begun = Instant::now();
+    let outcomes = lan.phone(0).block_on(async || {
+        let mut phones = JoinSet::new();
+        for (index, (mac, kind)) in members.iter().enumerate() {
+            let source = SocketAddrV4::new(sources[index], 0);
+            // Half of them are of the kind that knows TFTP alone.
+            let door = if index % 2 == 0 { Door::AsTold } else { Door::Over { scheme: Scheme::Tftp, port: 69 } };
+            phones.spawn(Phone::new(kind, *mac, Options { source, door, ..fleet.options.clone() }).run());
+        }
+        phones.join_all().await
+    });
+    let took = begun.elapsed();
+
+    let mut macs = HashSet::new();
+    let (mut announced, mut boots, mut files) = (0, 0, 0);
+    for outcome in &outcomes {
+        assert!(outcome.configured, "{outcome}");
+        assert_own_files(outcome);
+        macs.insert(outcome.mac);
+        announced += outcome.announced;
+        boots += outcome.boots;
+        files += outcome.files.len();
+    }
+    assert_eq!(macs.len(), HOSPITAL as usize);
+    assert!(announced > HOSPITAL, "the loss was not felt");
+    for line in server.log() {
+        assert!(!line.is("level", "ERROR"), "{line:?}");
+    }
+    seen_by(&lan, &server, &macs.iter().map(ToString::to_string).collect());
+    // What was seen is there after a restart, too.
+    let mut server = server;
+    assert!(server.stop().success());
+    let server = server.kill().start().ready();
+    seen_by(&lan, &server, &macs.iter().map(ToString::to_string).collect());
+
+    let table = format!(
+        "{HOSPITAL} phones of {} kinds at once, every tenth datagram lost in each direction, every tenth doubled, half of the phones over TFTP: \
+         all configured in {:.0} s with {announced} SUBSCRIBEs in {boots} boots, {files} files. Each file held the password of its own phone and of no \
+         other, and each phone was in the registry, before and after a restart.\n",
+        fleet.kinds.len(),
+        took.as_secs_f64(),
+    );
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    fs::write(target.join("storm.md"), table).unwrap();
+}
+
+/// Each of these phones is in the registry, enrolled and seen, and nobody else.
+fn seen_by(lan: &Lan, server: &Server, macs: &HashSet<String>) {
+    let mut seen = HashSet::new();
+    for offset in (0..macs.len()).step_by(500) {
+        let rows = api(lan, server, &format!("/api/v1/devices?limit=500&offset={offset}"));
+        assert_eq!(rows["total"], macs.len(), "{rows}");
+        for row in rows["items"].as_array().unwrap() {
+            assert!(row["state"] == "enrolled" && row["last_seen"].is_u64() && row["address"].is_string(), "{row}");
+            seen.insert(row["mac"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(seen == *macs, "others are in the registry");
 }

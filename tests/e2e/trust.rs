@@ -336,6 +336,36 @@ fn a_stranger_on_the_phones_address_changes_nothing_that_is_known_of_it() {
 }
 
 #[test]
+fn a_stranger_in_a_waiting_phones_name_does_not_keep_its_approval_from_it() {
+    let lan = Lan::new(2);
+    let captured = Captured::one("02");
+    become_phone(lan.phone(PHONE), captured.mac);
+    let server = Plan::as_shipped_on(lan.server()).start().ready();
+    let handset = Handset::at(lan.phone(PHONE), lan.phone(PHONE).address(), 5060);
+    handset.subscribe(&subscribe(&captured, &handset));
+    decided(&server, &handset, "silence");
+    // It spoke last, and hears nothing of it.
+    let posing = Handset::at(lan.phone(ATTACKER), lan.phone(ATTACKER).address(), 5060);
+    curl(lan.phone(ATTACKER), &[&server.http_url(lan.server().address())]);
+    posing.subscribe(&subscribe(&captured, &posing));
+    decided(&server, &posing, "silence");
+    let password = server.data().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let mac = captured.mac.to_string();
+    let words = ["approve", &mac, "--number", "100", "--password-file", password.to_str().unwrap()];
+    let url = std::thread::scope(|scope| {
+        let approved = scope.spawn(|| administrator(&lan, &server, &words));
+        let (_, notify, from) = handset.hear_both();
+        handset.accept(&notify, from);
+        let (good, said) = approved.join().unwrap();
+        assert!(good && said.contains("200"), "{said}");
+        notify.body
+    });
+    assert!(curl(lan.phone(PHONE), &[&url]).contains(PASSWORD));
+    posing.assert_silent("a stranger in a phone's name");
+}
+
+#[test]
 fn a_token_is_told_once_and_the_file_holds_the_steady_one_until_it_is_revoked() {
     let lan = Lan::new(2);
     let captured = Captured::one("02");

@@ -11,12 +11,26 @@ use crate::read;
 const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/sdk", &[]),
     ("core/sip", &[]),
+    ("core/tftp", &[]),
     ("core/fleet", &["plugins/sdk"]),
     ("core/host", &["plugins/sdk"]),
     ("core/phone", &["plugins/sdk"]),
-    ("core/server", &["plugins/sdk", "core/sip", "core/host", "core/fleet"]),
-    ("core/admin", &["plugins/sdk", "core/server", "core/host", "core/fleet"]),
-    ("core/cli", &["plugins/sdk", "core/admin", "core/server", "core/phone", "core/host", "core/fleet", "core/sip"]),
+    ("core/server", &["plugins/sdk", "core/sip", "core/tftp", "core/host", "core/fleet"]),
+    ("core/admin", &["plugins/sdk", "core/doctor", "core/server", "core/host", "core/fleet"]),
+    ("core/doctor", &["core/sip", "core/server"]),
+    (
+        "core/cli",
+        &[
+            "plugins/sdk",
+            "core/doctor",
+            "core/admin",
+            "core/server",
+            "core/phone",
+            "core/host",
+            "core/fleet",
+            "core/sip",
+        ],
+    ),
 ];
 
 /// Packages of the workspace: folder, and the folders of ours that it stands on.

@@ -8,9 +8,10 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
     ops::Deref,
+    process::Command,
 };
 
-use crate::{Capture, namespace::Namespace};
+use crate::{Capture, namespace::Namespace, reordering::Reordering, tools};
 
 /// Who sits at the end of a cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +210,15 @@ impl Lan {
         host.namespace.ip(&format!("link delete {name}\n"));
     }
 
+    /// Takes the switch's end of a cable down: the interface stays, and has no link any more.
+    pub fn cut(&self, seat: Seat, name: &str) {
+        let role = match seat {
+            Seat::Server => "server".to_owned(),
+            Seat::Phone(index) => format!("phone{index}"),
+        };
+        self.switch.ip(&format!("link set {role}-{name} down\n"));
+    }
+
     /// So many more addresses for a phone's first interface, so that it can play a fleet.
     pub fn add_addresses(&mut self, phone: usize, count: u16) -> Vec<Ipv4Addr> {
         let host = &self.phones[phone];
@@ -227,6 +237,23 @@ impl Lan {
         addresses
     }
 
+    /// Tells the server's kernel for good where these addresses of a phone are. By itself it keeps 1,024 neighbours, over all namespaces of
+    /// a machine, which is less than a phone that plays a large fleet has addresses.
+    pub fn introduce(&self, phone: usize, addresses: &[Ipv4Addr]) {
+        let host = &self.phones[phone];
+        let mut ip = Command::new(tools::require("ip"));
+        ip.args(["-n", host.namespace.name(), "-json", "link", "show", "dev", &host.interfaces[0].name]);
+        let told = tools::feed(&mut ip, b"").unwrap_or_else(|error| panic!("{error}"));
+        let told: serde_json::Value = serde_json::from_slice(&told).expect("ip prints JSON");
+        let mac = told[0]["address"].as_str().expect("an interface has a MAC address");
+        let at = &self.server.interfaces[0].name;
+        let commands: String = addresses
+            .iter()
+            .map(|address| format!("neighbour replace {address} lladdr {mac} dev {at} nud permanent\n"))
+            .collect();
+        self.server.namespace.ip(&commands);
+    }
+
     /// From now on the switch loses this share of the UDP packets that it forwards, in each direction and for each receiver by itself.
     /// In the switch, and not at the hosts: there a sender would be told, and a raw socket would hear what the host drops.
     pub fn drop_packets(&self, percent: u8) {
@@ -238,10 +265,53 @@ impl Lan {
         ));
     }
 
-    /// Ends what [`Lan::drop_packets`] has begun.
+    /// From now on this share of the UDP packets between the first phone and the server's first interface arrives twice.
+    pub fn duplicate_packets(&self, percent: u8) {
+        let ends = ["phone0-eth0", "server-eth0"];
+        let twice = |[from, to]: [&str; 2]| {
+            format!(
+                " chain from-{from} {{\n  type filter hook ingress device \"{from}\" priority 0\n  ip protocol udp numgen random mod 100 < {percent} dup to \"{to}\"\n }}\n"
+            )
+        };
+        let [one, other] = [twice(ends), twice([ends[1], ends[0]])];
+        self.switch.nft(&format!("table netdev twice {{\n{one}{other}}}\n"));
+    }
+
+    /// From now on frames of a phone's first interface, and those to it, overtake each other.
+    pub fn reorder_packets(&self, phone: usize) -> Reordering {
+        let port = format!("phone{phone}-eth0");
+        self.switch.ip(&format!(
+            "link set {port} nomaster\nlink add bent{phone} type veth peer name straight{phone}\n\
+             link set straight{phone} master {} up\nlink set bent{phone} up\n",
+            bridge(self.phones[phone].interfaces[0].segment)
+        ));
+        Reordering::start(&self.switch, &port, &format!("bent{phone}"))
+    }
+
+    /// Ends what [`Lan::reorder_packets`] has begun; how many frames were overtaken.
+    pub fn straighten(&self, phone: usize, reordering: Reordering) -> u64 {
+        let overtaken = reordering.end();
+        let segment = bridge(self.phones[phone].interfaces[0].segment);
+        self.switch.ip(&format!("link delete bent{phone}\nlink set phone{phone}-eth0 master {segment}\n"));
+        overtaken
+    }
+
+    /// Ends what [`Lan::drop_packets`] and [`Lan::duplicate_packets`] have begun.
     pub fn heal(&self) {
-        // Declared before it is deleted: so it is there to be deleted.
-        self.switch.nft("table bridge loss\ndelete table bridge loss\n");
+        // Declared before they are deleted: so they are there to be deleted.
+        for table in ["bridge loss", "netdev twice"] {
+            self.switch.nft(&format!("table {table}\ndelete table {table}\n"));
+        }
+    }
+
+    /// Makes the switch of a segment snoop IGMP, and ask for the members of groups once a second.
+    pub fn ask_for_members(&self, segment: u8, version: u8) {
+        // In hundredths of a second.
+        let often = "mcast_query_interval 100 mcast_startup_query_interval 100";
+        self.switch.ip(&format!(
+            "link set {} type bridge mcast_snooping 1 mcast_igmp_version {version} mcast_query_use_ifaddr 1 {often} mcast_querier 1\n",
+            bridge(segment)
+        ));
     }
 
     /// Writes down everything that crosses the switch from now on, also what it is about to lose.

@@ -9,6 +9,7 @@
 //! | `browser/` | the device manager in Chromium, in front of phones on a network made for the test; pictures are kept in `browser/` of the target directory | root, `chromium`, `node`, `npm ci` there |
 //! | `api/` | requests of every kind that the OpenAPI document allows or forbids, and whether it foretells the answers | root, schemathesis in `.venv` there |
 //! | `repo/` | rules about the repository itself: arrows between packages, READMEs, names, shipped examples that load | `git`, `jsonschema` |
+//! | `fuzz/` | what comes from outside, made up by a fuzzer: a package of its own, driven by `fuzz/run` | `g++` |
 //! | `captures/`, `fixtures/` | data that several targets read | – |
 //!
 //! A target is one binary with a `main.rs` that lists its modules, each with a line that says what belongs in it; Cargo.toml names the
@@ -23,6 +24,7 @@ mod built;
 mod capture;
 mod lan;
 mod namespace;
+mod reordering;
 mod server;
 pub mod tools;
 mod vendors;
@@ -37,6 +39,7 @@ pub use built::{Built, built};
 pub use capture::Capture;
 pub use lan::{Host, Interface, Lan, Seat};
 pub use namespace::Namespace;
+pub use reordering::Reordering;
 pub use server::{Line, Plan, Server};
 pub use vendors::{inventory, specs};
 

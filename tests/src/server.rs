@@ -279,6 +279,10 @@ impl Server {
         self.plan.clone()
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.ended.is_none() && matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Asks it to end, as systemd does, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         if let Some(status) = self.ended {

@@ -9,17 +9,23 @@ use std::{
 };
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("atftp", "atftp"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("dhcpd", "isc-dhcp-server"),
+    ("dnsmasq", "dnsmasq-base"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("jsonschema", "python3-jsonschema"),
+    ("kea-dhcp4", "kea-dhcp4-server"),
     ("nft", "nftables"),
     ("node", "nodejs npm"),
+    ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("python3", "python3"),
     ("sipp", "sip-tester"),
     ("tftp", "tftp-hpa"),
     ("tshark", "tshark"),

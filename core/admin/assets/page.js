@@ -76,8 +76,10 @@ if (live) {
     if (stream) return;
     stream = new EventSource(live.dataset.stream ?? "/events");
     stream.addEventListener("changed", refresh);
+    // The stream tells what happens from now on, and not what did since the page was made or the stream was lost.
+    stream.addEventListener("open", refresh);
   }
-  document.addEventListener("visibilitychange", () => { watch(); if (!document.hidden) refresh(); });
+  document.addEventListener("visibilitychange", watch);
   watch();
 }
 

@@ -1,15 +1,21 @@
-//! Asks a running server: for the command line, and for tests. Plain HTTP/1.1 to this machine, with the key that the server wrote.
+//! Asks a running server: for the command line, and for tests. HTTP/1.1 with the key that the server wrote; plain, or over TLS with a
+//! server whose certificate is known.
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
-use crate::problem::Problem;
+use crate::{pinned, problem::Problem};
 
 /// The longest that a question may take: an edit of a great fleet is tried on each device first.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum ClientError {
     #[error("cannot read the key {path}: {error}. Is the server running, and may you read its state directory?")]
     Key { path: String, error: io::Error },
+    #[error("cannot read the certificate of the server, {path}: {error}")]
+    Certificate { path: String, error: io::Error },
+    #[error("the server at {address} does not show the certificate of {path}, or speaks no TLS: {error}")]
+    Stranger { address: SocketAddr, path: String, error: io::Error },
     #[error("cannot reach the server at {address}: {error}")]
     Unreachable { address: SocketAddr, error: io::Error },
     #[error("the server at {address} broke off: {error}")]
@@ -46,6 +56,8 @@ fn said(problem: &Problem) -> String {
 pub struct Client {
     address: SocketAddr,
     key: String,
+    /// The file of its certificate, where it is asked over TLS.
+    tls: Option<(String, Arc<ClientConfig>)>,
 }
 
 /// What came back.
@@ -67,7 +79,16 @@ impl Client {
     pub fn new(address: SocketAddr, path: &Path) -> Result<Client, ClientError> {
         let key =
             fs::read_to_string(path).map_err(|error| ClientError::Key { path: path.display().to_string(), error })?;
-        Ok(Client { address, key: key.trim().to_owned() })
+        Ok(Client { address, key: key.trim().to_owned(), tls: None })
+    }
+
+    /// The same over TLS, if it shows a certificate of this PEM file.
+    pub fn over_tls(self, certificate: &Path) -> Result<Client, ClientError> {
+        let path = certificate.display().to_string();
+        match pinned::config(certificate) {
+            Ok(config) => Ok(Client { tls: Some((path, config)), ..self }),
+            Err(error) => Err(ClientError::Certificate { path, error }),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, ClientError> {
@@ -107,6 +128,19 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
         let address = self.address;
         let stream = TcpStream::connect(address).await.map_err(|error| ClientError::Unreachable { address, error })?;
+        let Some((path, config)) = &self.tls else { return self.converse(stream, request).await };
+        let name = ServerName::IpAddress(address.ip().into());
+        let shaken = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let stream = shaken.map_err(|error| ClientError::Stranger { address, path: path.clone(), error })?;
+        self.converse(stream, request).await
+    }
+
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, ClientError> {
+        let address = self.address;
         let broke_off = |error| ClientError::BrokeOff { address, error };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         let connection = tokio::spawn(connection);

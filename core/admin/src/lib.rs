@@ -13,12 +13,14 @@ mod auth;
 pub mod client;
 mod keys;
 mod metrics;
+mod pinned;
 mod problem;
 mod serve;
 mod ui;
 
 pub use activity::Activity;
-pub use api::document;
+pub use api::{doctor::Looks, document};
 pub use audit::Audit;
 pub use keys::{Keys, KeysError};
-pub use serve::{Admin, serve};
+pub use serve::{Admin, routes, serve};
+pub use ui::{Encrypted, Visitor};

@@ -14,15 +14,21 @@ use hyper_util::{
 };
 use provost_fleet::Store;
 use provost_server::{dispatch::Dispatch, network::Network, pnp::exchange::Counters, rollout::Rollouts, run::stopped};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Activity, Audit, Keys, api, auth,
-    ui::{self, People, Visitor},
+    Activity, Audit, Keys, Looks, api, auth,
+    ui::{self, Encrypted, People, Visitor},
 };
 
 /// People and their programs, not a building of phones.
 const CONNECTIONS: usize = 256;
+/// For a handshake, and for the head of a request.
 const HEADERS: Duration = Duration::from_secs(10);
 
 /// What the handlers work with.
@@ -37,6 +43,7 @@ pub struct Admin {
     pub activity: Arc<Activity>,
     pub rollouts: Arc<Rollouts>,
     pub audit: Arc<Audit>,
+    pub looks: Looks,
 }
 
 /// The same, and who is logged in.
@@ -61,20 +68,27 @@ impl Door {
     }
 }
 
+/// What answers people, without a socket; each request needs a [`Visitor`] and [`Encrypted`] among its extensions.
+pub fn routes(admin: Admin, stop: watch::Receiver<bool>) -> Router {
+    let people = Arc::new(People::new(&admin.desk.world().settings.state, stop));
+    Door { admin, people }.routes()
+}
+
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, admin: Admin, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let people = Arc::new(People::new(&admin.desk.world().settings.state, stop.clone()));
-    let routes = TowerToHyperService::new(Door { admin, people }.routes());
+    let settings = Arc::clone(&admin.desk.world().settings);
+    let (desk, proxies) = (Arc::clone(&admin.desk), Arc::new(settings.proxies()));
+    let routes = TowerToHyperService::new(routes(admin, stop.clone()));
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-        let (stream, visitor) = tokio::select! {
+        let (stream, from) = tokio::select! {
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => (stream, Visitor(from.ip())),
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // A connection that broke off, or no descriptor left: others go on.
                     tracing::debug!(%error, "cannot accept a connection");
@@ -83,27 +97,52 @@ pub async fn serve(listener: TcpListener, admin: Admin, mut stop: watch::Receive
                 }
             },
         };
-        let routes = routes.clone();
+        let (routes, proxies, encrypted) = (routes.clone(), Arc::clone(&proxies), settings.admin.tls);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(visitor);
+            let behind = proxies.behind(request.headers(), from);
+            let visitor = behind.as_ref().map_or(from, |behind| behind.client);
+            request.extensions_mut().insert(Visitor(visitor.ip()));
+            request.extensions_mut().insert(Encrypted(encrypted || behind.is_some_and(|behind| behind.encrypted)));
             routes.call(request)
         });
-        let mut stop = stop.clone();
+        let (stop, tls) = (stop.clone(), encrypted.then(|| desk.world().tls.people()));
         connections.spawn(async move {
             let _permit = permit;
-            let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
-            server.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+            match tls {
+                None => converse(stream, service, stop).await,
+                Some(None) => {
+                    tracing::warn!(peer = %from, "no handshake with somebody at the people's door: there is no certificate to show; `provost check` says why");
+                }
+                Some(Some(config)) => match timeout(HEADERS, TlsAcceptor::from(config).accept(stream)).await {
+                    Ok(Ok(stream)) => converse(stream, service, stop).await,
+                    Ok(Err(error)) => tracing::debug!(peer = %from, %error, "no handshake at the people's door"),
+                    Err(_) => tracing::debug!(peer = %from, "a handshake at the people's door took too long"),
+                },
             }
-            let _ = connection.await;
         });
         while connections.try_join_next().is_some() {}
     }
     let _ =
         tokio::time::timeout(Duration::from_secs(2), async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// One connection, to its end or to ours.
+async fn converse<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = axum::response::Response, Error = std::convert::Infallible>,
+    S::Future: Send + 'static,
+{
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }

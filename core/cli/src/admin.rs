@@ -16,7 +16,7 @@ use hyper::{
 };
 use provost_admin::client::{Answer, Client, ClientError};
 use provost_plugin::MacAddr;
-use provost_server::settings::Settings;
+use provost_server::{settings::Settings, tls::pair_files};
 use serde_json::{Map, Value, json};
 
 use crate::args::{
@@ -31,13 +31,13 @@ const PAGE: usize = 500;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A server, and the means to wait for it.
-struct Asking {
+pub(crate) struct Asking {
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Asking {
-    fn new(settings: &Settings, words: &AdminArgs) -> Result<Asking> {
+    pub(crate) fn new(settings: &Settings, words: &AdminArgs) -> Result<Asking> {
         let address = words.admin.unwrap_or(SocketAddr::new(settings.admin.address, settings.admin.port));
         // Who listens everywhere is here too.
         let address = match address.ip() {
@@ -47,10 +47,16 @@ impl Asking {
         let key = words.key.clone().unwrap_or_else(|| settings.state.join(KEY));
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-        Ok(Asking { client: Client::new(address, &key)?, runtime })
+        let own = || settings.admin.tls.then(|| pair_files(settings).0);
+        let client = Client::new(address, &key)?;
+        let client = match words.admin_certificate.clone().or_else(own) {
+            Some(certificate) => client.over_tls(&certificate)?,
+            None => client,
+        };
+        Ok(Asking { client, runtime })
     }
 
-    fn get(&self, path: &str) -> Result<Value, ClientError> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value, ClientError> {
         Ok(self.runtime.block_on(self.client.get(path))?.json())
     }
 
@@ -585,43 +591,53 @@ pub(crate) fn history(
     }
     for event in phone["events"].as_array().into_iter().flatten() {
         let when = ago(now, event["at"].as_u64());
-        let what = match text(event, "what") {
-            "announced" => format!("announced itself; answered for {}", text(event, "plugin")),
-            "notify_answered" => format!("answered the NOTIFY with {}", event["code"]),
-            "notify_timed_out" => format!("did not answer the NOTIFY: {}", text(event, "reason")),
-            "ordered" => format!("was told {}", text(event, "event")),
-            "order_answered" => format!("answered that with {}", event["code"]),
-            "order_failed" => format!("could not be told: {}", text(event, "reason")),
-            "refused" => format!("was given no answer: {}", text(event, "reason")),
-            "denied" if event["door"] == "pnp" => {
-                format!(
-                    "{} announced itself in its name, and was given no answer: {}",
-                    text(event, "from"),
-                    text(event, "reason")
-                )
-            }
-            "denied" => format!(
-                "{} asked for {} over {}, and was refused it: {}",
-                text(event, "from"),
-                text(event, "file"),
-                text(event, "door"),
-                text(event, "reason")
-            ),
-            "opened" if event["minutes"] == 0 => "was closed".to_owned(),
-            "opened" => format!("was opened for {} min", event["minutes"]),
-            "enrolled" => format!("was enrolled by the rule {}", text(event, "rule")),
-            "not_enrolled" => format!("was not enrolled: {}", text(event, "reason")),
-            "fetched" => format!(
-                "asked for {} over {}: {}, {} bytes in {} µs",
-                text(event, "file"),
-                text(event, "door"),
-                text(event, "outcome"),
-                event["bytes"],
-                event["micros"]
-            ),
-            other => other.replace('_', " "),
-        };
+        let what = happening(event);
         writeln!(out, "  {when:>12}  {what}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The relay that heard it.
+fn through(event: &Value) -> String {
+    event["relay"].as_str().map_or_else(String::new, |relay| format!(" through relay {relay}"))
+}
+
+/// An event of a phone's history in words.
+pub(crate) fn happening(event: &Value) -> String {
+    match text(event, "what") {
+        "announced" => format!("announced itself{}; answered for {}", through(event), text(event, "plugin")),
+        "notify_answered" => format!("answered the NOTIFY with {}", event["code"]),
+        "notify_timed_out" => format!("did not answer the NOTIFY: {}", text(event, "reason")),
+        "ordered" => format!("was told {}", text(event, "event")),
+        "order_answered" => format!("answered that with {}", event["code"]),
+        "order_failed" => format!("could not be told: {}", text(event, "reason")),
+        "refused" => format!("was given no answer{}: {}", through(event), text(event, "reason")),
+        "denied" if event["door"] == "pnp" => {
+            format!(
+                "{} announced itself in its name, and was given no answer: {}",
+                text(event, "from"),
+                text(event, "reason")
+            )
+        }
+        "denied" => format!(
+            "{} asked for {} over {}, and was refused it: {}",
+            text(event, "from"),
+            text(event, "file"),
+            text(event, "door"),
+            text(event, "reason")
+        ),
+        "opened" if event["minutes"] == 0 => "was closed".to_owned(),
+        "opened" => format!("was opened for {} min", event["minutes"]),
+        "enrolled" => format!("was enrolled by the rule {}", text(event, "rule")),
+        "not_enrolled" => format!("was not enrolled: {}", text(event, "reason")),
+        "fetched" => format!(
+            "asked for {} over {}: {}, {} bytes in {} µs",
+            text(event, "file"),
+            text(event, "door"),
+            text(event, "outcome"),
+            event["bytes"],
+            event["micros"]
+        ),
+        other => other.replace('_', " "),
+    }
 }

@@ -11,6 +11,8 @@ use clap_complete::Shell;
 use provost_plugin::{MacAddr, Oui, model::Secret};
 use provost_server::settings::{ForwardFile, Listen, LogFormat, SettingsFile};
 
+use crate::dhcp::DhcpArgs;
+
 /// A provisioning server for IP phones: hears them on the LAN, tells them where their configuration is, and serves it.
 #[derive(Debug, Parser)]
 #[command(name = "provost", version, propagate_version = true, max_term_width = 110)]
@@ -91,6 +93,16 @@ pub(crate) enum ListenArg {
     Udp,
 }
 
+impl From<ListenArg> for Listen {
+    fn from(listen: ListenArg) -> Listen {
+        match listen {
+            ListenArg::Auto => Listen::Auto,
+            ListenArg::Raw => Listen::Raw,
+            ListenArg::Udp => Listen::Udp,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Hear phones and serve them, until stopped; SIGHUP looks at the disk again
@@ -101,12 +113,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for what stands between phones and this server on this machine and its network, and say what to do; nothing is changed
+    Doctor(DoctorArgs),
     /// Print a file as a phone would get it; passwords included
     Render(RenderArgs),
     /// Say why: who a phone is, which plugin and file answer, and where each value comes from
     Explain(ExplainArgs),
     /// Play phones: announce, fetch, and show what they got
     Simulate(SimulateArgs),
+    /// Hear phones in a subnet beyond a router for a server elsewhere, which answers them through this
+    Relay(RelayArgs),
+    /// Print what a DHCP server has to be told, so that phones find this server where multicast does not reach
+    Dhcp(DhcpArgs),
     /// The plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -249,6 +267,32 @@ pub(crate) enum ImportForm {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Watch this phone boot: each step as it comes, and then which one is missing
+    #[arg(long, value_name = "MAC")]
+    pub(crate) watch: Option<MacAddr>,
+    /// How long nothing has to be heard of a phone that is watched before it is said what is missing
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch")]
+    pub(crate) quiet: u64,
+    /// Ask the DHCP servers on this interface what they tell phones; it takes no address
+    #[arg(long, value_name = "INTERFACE", conflicts_with = "watch")]
+    pub(crate) dhcp: Option<String>,
+    /// What to say to them that we are (option 60): some tell phones of different vendors different things
+    #[arg(long, value_name = "TEXT", requires = "dhcp")]
+    pub(crate) class: Option<String>,
+    /// Listen for IGMP queries too, without which switches that snoop cut the group off: no longer than this, and than it takes to hear
+    /// one on each interface; without a number a little longer than the 125 s at which queriers ask
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "130", conflicts_with_all = ["watch", "dhcp"])]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) listen: Option<u64>,
+    /// One JSON object instead of lines
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: AdminArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The file, or a directory of phones' files as another server wrote them; - is standard input
     #[arg(value_name = "FILE|DIR")]
@@ -272,6 +316,9 @@ pub(crate) struct AdminArgs {
     /// Where the server has its door for people [default: as the settings say]
     #[arg(long, env = "PROVOST_ADMIN", value_name = "ADDRESS:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+    /// PEM file with the certificate that it shows, if it is asked over TLS [default: that of https, where admin.tls is set]
+    #[arg(long, env = "PROVOST_ADMIN_CERTIFICATE", value_name = "FILE")]
+    pub(crate) admin_certificate: Option<PathBuf>,
     /// File with the key to it [default: state/admin.key]
     #[arg(long, env = "PROVOST_ADMIN_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
@@ -433,6 +480,25 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) whence: Whence,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// The server; the port is its pnp.relay.port [default port: 5077]
+    #[arg(long, value_name = "SERVER[:PORT]")]
+    pub(crate) to: String,
+    /// File with the secret that the server has under pnp.relay.keys; `openssl rand -base64 32` makes one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where to hear phones; may be given several times [default: every interface that is up and can do multicast]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) interface: Vec<String>,
+    /// How to hear the group [default: raw where that is allowed, else udp]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) listen: Option<ListenArg>,
+    /// The user that it becomes where root starts it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -786,11 +852,7 @@ impl ServeArgs {
             file.pnp.interfaces.clone_from(&self.interface);
         }
         if let Some(listen) = self.listen {
-            file.pnp.listen = match listen {
-                ListenArg::Auto => Listen::Auto,
-                ListenArg::Raw => Listen::Raw,
-                ListenArg::Udp => Listen::Udp,
-            };
+            file.pnp.listen = listen.into();
         }
         if let Some(admin) = self.admin {
             (file.admin.address, file.admin.port) = (admin.ip(), admin.port());

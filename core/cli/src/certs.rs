@@ -19,7 +19,7 @@ pub(crate) fn certs(settings: &Settings, words: &CertsCommand, out: &mut dyn Wri
             writeln!(
                 out,
                 "Next: `provost certs issue`, and https.enabled in the settings. Phones trust it once they have been given this file \
-                 (they can fetch it as /ca.pem)."
+                 (they can fetch it as /ca.pem, or as /ca.der; provisioning.trusted_ca tells those that can install it)."
             )?;
         }
         CertsCommand::Issue { names } => {

@@ -3,8 +3,11 @@
 mod admin;
 mod args;
 mod certs;
+mod dhcp;
+mod doctor;
 mod new;
 mod plugin;
+mod relay;
 mod render;
 mod secret;
 mod serve;
@@ -12,6 +15,7 @@ mod simulate;
 
 use std::{
     io::{IsTerminal, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command as Process, ExitCode, Stdio},
     sync::Arc,
@@ -32,6 +36,10 @@ use provost_server::{
 /// The settings are no good: the exit code that sysexits.h calls EX_CONFIG.
 const EX_CONFIG: u8 = 78;
 
+/// Phones that power on at once are many small values made and dropped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -47,7 +55,9 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             let _ = writeln!(std::io::stderr(), "provost: {error:#}");
-            if error.is::<provost_server::settings::SettingsError>() {
+            if error.is::<provost_server::settings::SettingsError>()
+                || error.is::<provost_server::rights::RightsError>()
+            {
                 ExitCode::from(EX_CONFIG)
             } else {
                 ExitCode::FAILURE
@@ -89,6 +99,18 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Simulate(words) => {
             drop(out);
             simulate::simulate(settings(&cli.settings)?, &words)
+        }
+        Command::Relay(words) => {
+            drop(out);
+            relay::relay(&settings(&cli.settings)?, &words)
+        }
+        Command::Dhcp(words) => {
+            let settings = settings_with(&cli.settings, |file| {
+                if let Some(url) = &words.url {
+                    file.public_url = Some(url.clone());
+                }
+            })?;
+            dhcp::dhcp(&settings, &words, &mut out)
         }
         Command::Plugin(PluginCommand::List { json }) => plugin::list(settings(&cli.settings)?, json, &mut out),
         Command::Plugin(PluginCommand::Check { plugin, json }) => {
@@ -137,6 +159,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { mac, json, server } => {
             admin::history(&settings(&cli.settings)?, &server, mac, json, &mut out)
         }
+        Command::Doctor(words) => doctor::doctor(&settings(&cli.settings)?, &words, &mut out),
         Command::Certs(words) => certs::certs(&settings(&cli.settings)?, &words, &mut out),
         Command::Key(words) => admin::key(&settings(&cli.settings)?, &words, &mut out),
         Command::Secret(words) => secret::secret(settings(&cli.settings)?, &words, &mut out),
@@ -205,10 +228,14 @@ fn log_and_keep(settings: &Settings, usually: &str, activity: Option<&Arc<Activi
 
 /// Tries a staged library in a process of its own: this program again, which may crash or hang without harm.
 fn prober() -> Result<Prober> {
-    let program =
-        std::env::current_exe().context("cannot find this program on disk, which is needed to try plugins")?;
+    // The file that runs, also when another has taken its place on disk meanwhile. Elsewhere than on Linux there is no such name.
+    let program = match Path::new("/proc/self/exe") {
+        running if running.exists() => running.to_owned(),
+        _ => std::env::current_exe().context("cannot find this program on disk, which is needed to try plugins")?,
+    };
     Ok(Arc::new(move |library: &Path| {
         let mut child = Process::new(&program)
+            .arg0("provost")
             .args(["plugin", "probe"])
             .arg(library)
             .env_remove("PROVOST_LOG")

@@ -149,7 +149,8 @@ fn real(path: &Path) -> PathBuf {
 
 /// Writes a file that holds passwords. A new one belongs to whoever owns its directory.
 fn write(path: &Path, text: &str) -> Result<()> {
-    let written = if path.exists() { edit::write(path, Some(text), MODE) } else { provost_fleet::keep(path, text) };
+    let written =
+        if path.exists() { edit::write(path, Some(text.as_bytes()), MODE) } else { provost_fleet::keep(path, text) };
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 

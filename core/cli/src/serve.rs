@@ -7,14 +7,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use provost_admin::{Activity, Admin, Audit, Keys};
+use provost_admin::{Activity, Admin, Audit, Keys, Looks};
 use provost_fleet::WithoutKey;
 use provost_host::Limits;
 use provost_server::{
     limits::tcp_owner,
-    reload::first,
+    reload::{Watch, first},
+    rights,
     rollout::Rollouts,
-    run::{BoxFuture, Inside, Start, run},
+    run::{BoxFuture, Early, Inside, Start, run},
     settings::SettingsFile,
 };
 use tokio::{
@@ -42,6 +43,9 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
     crate::log_and_keep(&settings, "info", Some(&activity))?;
     let prober = crate::prober()?;
     let limits = Limits::default();
+    // While there is one thread, and after it no way back.
+    let early = Early::open(&settings);
+    rights::give_up(&settings)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let ended = runtime.block_on(async move {
@@ -49,9 +53,9 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
         let (reload_sender, reload) = mpsc::channel(4);
         // Before anything is read, so that an early SIGTERM ends us cleanly too.
         signals(stop_sender, reload_sender)?;
-        let (world, findings) = {
+        let (watch, (world, findings)) = {
             let prober = prober.clone();
-            tokio::task::spawn_blocking(move || first(settings, limits, Some(&prober)))
+            tokio::task::spawn_blocking(move || (Watch::open(&settings), first(settings, limits, Some(&prober))))
                 .await
                 .context("reading was cut short")?
         };
@@ -61,7 +65,7 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
         });
         let (prober, overlay, beside) =
             (Some(prober), Box::new(overlay) as _, Some(Box::new(|inside| admin(inside, activity)) as _));
-        run(Start { world, findings, prober, limits, reload, stop, overlay, beside, ready })
+        run(Start { early, watch, world, findings, prober, limits, reload, stop, overlay, beside, ready })
             .await
             .map_err(anyhow::Error::from)
     });
@@ -86,7 +90,17 @@ fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture),
     let rollouts = Rollouts::start(Arc::clone(&inside.desk), &inside.settings.state, inside.stop.clone());
     let Inside { desk, store, counters, network, .. } = inside;
     let audit = Arc::new(Audit::of(&desk.world().settings.state));
-    let admin = Admin { desk, keys: Arc::new(keys), store, counters, network, activity, rollouts, audit };
+    let admin = Admin {
+        desk,
+        keys: Arc::new(keys),
+        store,
+        counters,
+        network,
+        activity,
+        rollouts,
+        audit,
+        looks: Looks::default(),
+    };
     let serving = async move {
         if let Err(error) = provost_admin::serve(listener, admin, inside.stop).await {
             tracing::error!(%error, "the door for people closed");
@@ -95,7 +109,7 @@ fn admin(inside: Inside, activity: Arc<Activity>) -> Result<(String, BoxFuture),
     Ok((format!("people {socket}"), Box::pin(serving)))
 }
 
-fn signals(stop: watch::Sender<bool>, reload: mpsc::Sender<()>) -> Result<()> {
+pub(crate) fn signals(stop: watch::Sender<bool>, reload: mpsc::Sender<()>) -> Result<()> {
     let heard = |kind: SignalKind| signal(kind).context("cannot listen for signals");
     let (mut terminate, mut interrupt, mut hangup) =
         (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?, heard(SignalKind::hangup())?);

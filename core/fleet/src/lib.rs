@@ -48,7 +48,7 @@ pub use origin::{LayerRef, Origin, Origins};
 pub use overview::ProfileView;
 pub use problem::{Problem, Severity};
 pub use refer::Refer;
-pub use registry::{Before, Counts, Event, Happening, Open, Record, Registry, Sighting, State, Taken};
+pub use registry::{Before, Counts, Event, Happening, Open, Record, Registry, Relay, Sighting, State, Taken};
 pub use resolve::{Asker, Place, ResolveError, Resolved, Suggestion};
 pub use sealed::{new_identity, recipients, seal};
 pub use secrets::{is_name as is_name_of_secret, names as names_of_secrets, with as secrets_with};

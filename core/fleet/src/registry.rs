@@ -40,6 +40,8 @@ pub struct Sighting {
     pub interface: Option<String>,
     /// Our address that it spoke to, or that it is answered from.
     pub local: Option<IpAddr>,
+    /// The relay that heard it announce itself, where we have not ourselves.
+    pub relay: Option<Relay>,
     pub at: SystemTime,
 }
 
@@ -75,6 +77,9 @@ pub enum Happening {
     /// It was told where to fetch.
     Announced {
         plugin: String,
+        /// Through this relay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<String>,
     },
     NotifyAnswered {
         code: u16,
@@ -98,6 +103,9 @@ pub enum Happening {
     /// It was given nothing.
     Refused {
         reason: String,
+        /// It was heard through this relay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<String>,
     },
     /// Somebody asked for a file of its own and did not show what this phone has to show.
     Denied {
@@ -147,6 +155,9 @@ pub struct Record {
     /// The address of its last announcement.
     #[serde(default)]
     pub announced_from: Option<IpAddr>,
+    /// The relay through which it announced itself last; none where we heard it ourselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
     #[serde(default)]
     pub open: Option<Open>,
     /// Where it hears SIP by its own word; none as long as it was only seen fetching.
@@ -169,6 +180,14 @@ pub struct Record {
     /// The last fetch of each file, by the name that was asked for.
     #[serde(default)]
     pub files: BTreeMap<String, Taken>,
+}
+
+/// A relay that has heard a phone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    pub name: String,
+    /// Its kernel had the phone's own MAC address behind the address that announced itself.
+    pub seen: bool,
 }
 
 /// That a phone is, or was, open for provisioning.
@@ -432,10 +451,10 @@ impl Registry {
     pub fn record(&self, mac: MacAddr, mut event: Event) {
         match &mut event.what {
             Happening::NotifyTimedOut { reason: text }
-            | Happening::Refused { reason: text }
+            | Happening::Refused { reason: text, .. }
             | Happening::Enrolled { rule: text }
             | Happening::NotEnrolled { reason: text }
-            | Happening::Announced { plugin: text }
+            | Happening::Announced { plugin: text, .. }
             | Happening::Ordered { event: text }
             | Happening::OrderFailed { reason: text }
             | Happening::Fetched { file: text, .. } => shorten(text),
@@ -497,6 +516,11 @@ impl Registry {
                 true
             }
         }
+    }
+
+    /// A look at one phone, without a copy of all that is kept of it. Quick work only, as for [`Registry::visit`].
+    pub fn look<T>(&self, mac: MacAddr, see: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.shard(mac).phones.get(&mac).map(|kept| see(&kept.record))
     }
 
     pub fn by_mac(&self, mac: MacAddr) -> Option<Record> {
@@ -577,7 +601,7 @@ impl Shard {
     fn observe(&mut self, mac: MacAddr, sighting: Sighting, state: State) -> Option<IpAddr> {
         self.stamp += 1;
         let stamp = self.stamp;
-        let Sighting { mut identity, door, announced, address, mut interface, local, at } = sighting;
+        let Sighting { mut identity, door, announced, address, mut interface, local, relay, at } = sighting;
         let Identity { vendor, model, firmware, hardware, user_agent, .. } = &mut identity;
         [vendor, model, firmware, hardware, user_agent, &mut interface].into_iter().flatten().for_each(shorten);
         let kept = self.phones.entry(mac).or_insert_with(|| Kept {
@@ -589,6 +613,7 @@ impl Shard {
                 door: door.into(),
                 address: None,
                 announced_from: None,
+                relay: None,
                 open: None,
                 contact: None,
                 interface: None,
@@ -612,7 +637,7 @@ impl Shard {
         record.sightings += 1;
         record.local = local.or(record.local);
         if announced {
-            record.announced_from = address;
+            (record.announced_from, record.relay) = (address, relay);
         }
         // A relay or a second phone's path in a GET would move the phone; only its own word does.
         if announced || record.address.is_none() {
@@ -720,6 +745,7 @@ mod tests {
             address: Some(address.parse().unwrap()),
             interface: Some("eth0".into()),
             local: None,
+            relay: None,
             at: at(seconds),
         }
     }

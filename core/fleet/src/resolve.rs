@@ -76,6 +76,9 @@ pub enum ResolveError {
     /// What stands in the place of a password comes to nothing.
     #[error("{what}: {why}")]
     Secret { what: String, why: String },
+    /// The server cannot say how the phone reaches it.
+    #[error("{0}")]
+    BaseUrl(String),
     /// The checker let through what the model refuses. A fault of ours, not of the files.
     #[error("settings of {what} do not fit the model: {reason}")]
     Misfit { what: String, reason: String },
@@ -130,6 +133,16 @@ impl Fleet {
     ///
     /// The same snapshot, asker and spec always give the same phone: phones compare checksums and reboot over a difference.
     pub fn resolve(&self, asker: &Asker, spec: &Spec) -> Result<Resolved, ResolveError> {
+        self.resolve_at(asker, spec, |_| Ok(asker.place.base_url.clone()))
+    }
+
+    /// The same where this server's URL hangs on the phone's own settings: `base_url` is asked once they are known.
+    pub fn resolve_at(
+        &self,
+        asker: &Asker,
+        spec: &Spec,
+        base_url: impl FnOnce(&Settings) -> Result<String, String>,
+    ) -> Result<Resolved, ResolveError> {
         let Asker { mac, place, .. } = asker;
         let device = self.device(*mac).ok_or(ResolveError::Unknown(*mac))?;
         let (file, line) = (device.file().to_owned(), device.line());
@@ -156,15 +169,16 @@ impl Fleet {
         stack.merged.share_sip();
         let (mut settings, origins, layers) =
             stack.finish(|| format!("device {mac}"), |refer, path| self.vault.value(refer, *mac, path))?;
+        let base_url = base_url(&settings).map_err(ResolveError::BaseUrl)?;
         let trust = std::mem::take(&mut settings.trust);
 
-        let mut phone = model.phone(spec, settings, place);
+        let mut phone = model.phone(spec, settings, base_url);
         phone.mac = Some(*mac);
         phone.firmware = identity.firmware;
         phone.hardware = identity.hardware;
         let profile = profile.map(str::to_owned);
         let mut resolved = Resolved { phone, origins, profile, layers, firmware: None, in_vain: Vec::new(), trust };
-        resolved.fill(place);
+        resolved.fill();
         Ok(resolved)
     }
 
@@ -193,10 +207,10 @@ impl Fleet {
         let (mut settings, origins, layers) =
             stack.finish(|| format!("common files of {}", spec.vendor), |_, _| Ok(Secret::default()))?;
         let trust = std::mem::take(&mut settings.trust);
-        let phone = model.phone(spec, without_secrets(settings), place);
+        let phone = model.phone(spec, without_secrets(settings), place.base_url.clone());
         let mut resolved =
             Resolved { phone, origins, profile: None, layers, firmware: None, in_vain: Vec::new(), trust };
-        resolved.fill(place);
+        resolved.fill();
         Ok(resolved)
     }
 
@@ -287,7 +301,7 @@ impl<'a> Model<'a> {
         self.spellings.iter().any(|model| provost_plugin::spec::matches_wildcard(pattern, model))
     }
 
-    fn phone(&self, spec: &Spec, mut settings: Settings, place: &Place) -> Phone {
+    fn phone(&self, spec: &Spec, mut settings: Settings, base_url: String) -> Phone {
         let vendor = spec.id();
         // Of one vendor only, and under names of their own: `phone.vendor` is the vendor's name.
         let raw = std::mem::take(&mut settings.vendor).remove(&vendor).unwrap_or_default();
@@ -295,7 +309,7 @@ impl<'a> Model<'a> {
         Phone {
             vendor,
             model: self.name.map(str::to_owned),
-            base_url: place.base_url.clone(),
+            base_url,
             capabilities: self.row.cloned().unwrap_or_default(),
             zone: settings.time.zone.as_deref().and_then(zone::zone),
             raw,
@@ -323,9 +337,8 @@ impl Resolved {
     }
 
     /// Everything that templates may count on being there.
-    fn fill(&mut self, place: &Place) {
-        let Resolved { phone, origins, .. } = self;
-        let settings = &mut phone.settings;
+    fn fill(&mut self) {
+        let Resolved { phone: Phone { settings, base_url, .. }, origins, .. } = self;
         for (index, line) in settings.lines.iter_mut().enumerate() {
             fill_line(line, &mut |field, reason| origins.fill(format!("lines.{index}.{field}"), reason));
         }
@@ -335,16 +348,17 @@ impl Resolved {
             fill_keys(&mut expansion.keys, &mut note);
         }
         if settings.provisioning.url.is_none() {
-            settings.provisioning.url = Some(place.base_url.clone());
+            settings.provisioning.url = Some(base_url.clone());
             origins.fill("provisioning.url".into(), "this server as the phone reaches it");
         }
         let remote = settings.phonebook.remote.iter_mut().map(|book| &mut book.url);
-        let assets = [&mut settings.firmware_update.url, &mut settings.display.wallpaper];
+        let trusted = &mut settings.provisioning.trusted_ca;
+        let assets = [&mut settings.firmware_update.url, &mut settings.display.wallpaper, trusted];
         // A ring tone is a name that the phone knows, unless it has a slash in it.
         let rings = settings.lines.iter_mut().map(|line| &mut line.ringtone).chain([&mut settings.audio.ringtone]);
         let rings = rings.filter(|ring| ring.as_ref().is_some_and(|ring| ring.contains('/')));
         for url in assets.into_iter().chain(remote).chain(rings).flatten() {
-            *url = absolute(url, &place.base_url);
+            *url = absolute(url, base_url);
         }
     }
 }

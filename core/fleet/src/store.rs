@@ -12,7 +12,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use provost_plugin::MacAddr;
@@ -24,6 +24,10 @@ use crate::registry::{Record, Registry};
 const VERSION: i64 = 1;
 /// Changes are gathered for so long before they are written.
 const GATHER: Duration = Duration::from_millis(20);
+/// When a building powers on, every phone changes several times within seconds: the longer a write takes, the longer it is gathered for the
+/// next, so that writing takes no more than a tenth of a processor from those who serve.
+const SHARE: u32 = 9;
+const LONGEST_GATHER: Duration = Duration::from_secs(1);
 /// After a write that failed (a full disk) it is tried again this much later.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -209,6 +213,7 @@ fn keep(
     // What could not be written yet.
     let mut left: Vec<(MacAddr, Option<Record>)> = Vec::new();
     let mut failing = false;
+    let mut gather = GATHER;
     loop {
         let patience = if left.is_empty() { Duration::from_secs(3600) } else { AGAIN };
         if rung.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected) {
@@ -217,14 +222,20 @@ fn keep(
         // Somebody who waits is not kept waiting for others.
         let (mut waiting, mut ends) = asked(ordered);
         if waiting.is_empty() && !ends {
-            thread::sleep(GATHER);
+            match ordered.recv_timeout(gather) {
+                Ok(order) => waiting.push(order),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => ends = true,
+            }
             let (more, end) = asked(ordered);
             waiting.extend(more);
-            ends = end;
+            ends |= end;
         }
         let mut changes = std::mem::take(&mut left);
         changes.extend(registry.take_changes());
+        let began = Instant::now();
         let written = if changes.is_empty() { Ok(()) } else { write(&mut connection, &changes) };
+        gather = (began.elapsed() * SHARE).clamp(GATHER, LONGEST_GATHER);
         match &written {
             Ok(()) if failing => {
                 failing = false;
@@ -302,6 +313,7 @@ mod tests {
             address: Some("10.0.0.7".parse().unwrap()),
             interface: Some("eth0".into()),
             local: None,
+            relay: None,
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(last)),
         };
         registry.observe(sighting, State::Pending);

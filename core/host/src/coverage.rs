@@ -504,6 +504,7 @@ pub(crate) fn sample(spec: &Spec, family: Option<&str>, which: usize) -> Value {
             "on_boot": of(json!(true), json!(false)),
             "pnp": of(json!(true), json!(false)),
             "redirection": of(json!(true), json!(false)),
+            "trusted_ca": of(json!("http://192.0.2.1:8080/ca.pem"), json!("http://192.0.2.1:8080/other.pem")),
             "challenge_notify": of(json!(true), json!(false)),
             "encryption": {
                 "key": spec.encryption.as_ref().map_or_else(|| format!("key{which}"), |encryption| encryption.sample_key(which)),

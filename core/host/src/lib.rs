@@ -30,4 +30,4 @@ pub use readback::{ReadBack, Reader, Unread};
 pub use review::{Review, review};
 pub use service::{CallError, InService, Limits};
 pub use shelf::{Choice, Route, Shelf, Unplaced};
-pub use staging::Prober;
+pub use staging::{Prober, elsewhere};

@@ -6,26 +6,30 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fmt,
     panic::AssertUnwindSafe,
     path::PathBuf,
+    ptr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, SystemTime},
 };
 
+use crossbeam_channel::{Receiver, Sender};
 use provost_plugin::{
     Announced, Complaint, Phone, PluginError, Render, RenderedFile, Secret, Spec, TemplateFailure, Variables,
     abi::{self, Rendered},
-    announce_by_data, complaints_by_data,
+    announce_by_data, complaints_by_data, no_url,
     spec::FileSpec,
     templates::{Bound, Source, Templates},
 };
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     encryption,
@@ -85,7 +89,17 @@ pub struct InService {
 
 enum Code {
     Data,
-    Library(Arc<Workers>),
+    Library {
+        workers: Arc<Workers>,
+        /// It has left a URL to the data, which it says for all phones.
+        urls_by_data: AtomicBool,
+    },
+}
+
+impl Code {
+    fn library(instance: Instance, limits: Limits) -> Code {
+        Code::Library { workers: Workers::new(instance, limits), urls_by_data: AtomicBool::new(false) }
+    }
 }
 
 /// Beside a question that asks for no file there is nothing to render.
@@ -140,24 +154,44 @@ impl InService {
     }
 
     pub(crate) fn with_library(self, path: PathBuf, instance: Instance, version: String, limits: Limits) -> InService {
-        let code = Code::Library(Workers::new(instance, limits));
+        let code = Code::library(instance, limits);
         InService { library: Some(path), version: Some(version), code, ..self }
     }
 
     pub fn is_library(&self) -> bool {
-        matches!(self.code, Code::Library(_))
+        matches!(self.code, Code::Library { .. })
+    }
+
+    /// Whether [`InService::announce`] asks the library, and so may take its time.
+    pub fn words_urls(&self) -> bool {
+        matches!(&self.code, Code::Library { urls_by_data, .. } if !urls_by_data.load(Ordering::Relaxed))
+    }
+
+    /// Does work that asks this library where it may take its time: on one of the library's threads, with the deadline of a call.
+    /// Without a library it is done here and now.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+        match &self.code {
+            Code::Data => Ok(work()),
+            Code::Library { workers, .. } => workers.aside(work).await,
+        }
     }
 
     /// The URL for the NOTIFY. Blocks while a library answers, up to the deadline.
     pub fn announce(&self, announced: &Announced) -> Result<String, CallError> {
         match &self.code {
-            Code::Data => Ok(announce_by_data(&self.spec, announced)?),
-            Code::Library(workers) => {
+            Code::Library { workers, urls_by_data } if !urls_by_data.load(Ordering::Relaxed) => {
                 match workers.ask(&abi::Request::Announce(Cow::Borrowed(announced)), Arc::new(NoFile))? {
-                    Some(bytes) => Ok(read::<abi::Url>(&bytes)?.url),
-                    None => Ok(announce_by_data(&self.spec, announced)?),
+                    Some(bytes) => {
+                        let url = read::<abi::Url>(&bytes)?.url;
+                        no_url(&url).map_or(Ok(url), |why| Err(CallError::Nonsense(why)))
+                    }
+                    None => {
+                        urls_by_data.store(true, Ordering::Relaxed);
+                        Ok(announce_by_data(&self.spec, announced)?)
+                    }
                 }
             }
+            Code::Data | Code::Library { .. } => Ok(announce_by_data(&self.spec, announced)?),
         }
     }
 
@@ -165,9 +199,7 @@ impl InService {
     pub(crate) fn over(&self, spec: Spec) -> Result<InService, OpenError> {
         let code = match &self.code {
             Code::Data => Code::Data,
-            Code::Library(workers) => {
-                Code::Library(Workers::new(workers.instance.another(&in_full(&spec))?, workers.limits))
-            }
+            Code::Library { workers, .. } => Code::library(workers.instance.another(&in_full(&spec))?, workers.limits),
         };
         let mut sources: Vec<Source> = Vec::new();
         let all: BTreeMap<_, _> = self.templates.sources().map(|(name, shown, text)| (name, (shown, text))).collect();
@@ -226,7 +258,7 @@ impl InService {
     ) -> Result<RenderedFile, CallError> {
         let phone = &*self.fitting(phone);
         let bound = Arc::new(self.templates.bind(file, phone));
-        let Code::Library(workers) = &self.code else {
+        let Code::Library { workers, .. } = &self.code else {
             return Ok(bound.finish(&Variables::new())?);
         };
         let request = abi::Request::Render {
@@ -265,7 +297,7 @@ impl InService {
     pub fn complaints(&self, phone: &Phone) -> Result<Vec<Complaint>, CallError> {
         match &self.code {
             Code::Data => Ok(complaints_by_data(&self.spec, phone)),
-            Code::Library(workers) => {
+            Code::Library { workers, .. } => {
                 match workers.ask(&abi::Request::Complaints { phone: Cow::Borrowed(phone) }, Arc::new(NoFile))? {
                     Some(bytes) => read(&bytes),
                     None => Ok(complaints_by_data(&self.spec, phone)),
@@ -300,30 +332,38 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
 
 type Job = Box<dyn FnOnce(&Instance) + Send>;
 
+thread_local! {
+    /// The instance whose worker this thread is.
+    static WORKS_FOR: Cell<*const Instance> = const { Cell::new(ptr::null()) };
+}
+
 /// The threads on which one library is called. They are made as they are needed, and end with the plugin.
 struct Workers {
     instance: Arc<Instance>,
     limits: Limits,
-    jobs: mpsc::Sender<Job>,
-    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    jobs: Sender<Job>,
+    queue: Receiver<Job>,
     alive: Arc<AtomicUsize>,
     /// Workers with nothing to do, less jobs that nobody has taken yet.
     idle: Arc<AtomicIsize>,
-    /// Calls whose deadline has passed and which have not come back.
+    /// Jobs that were given up and have not ended.
     overdue: Arc<AtomicUsize>,
+    /// Who waits for one of these has no deadline yet.
+    turns: Semaphore,
 }
 
 impl Workers {
     fn new(instance: Instance, limits: Limits) -> Arc<Workers> {
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = crossbeam_channel::unbounded();
         Arc::new(Workers {
             instance: Arc::new(instance),
             limits,
             jobs,
-            queue: Arc::new(Mutex::new(queue)),
+            queue,
             alive: Arc::default(),
             idle: Arc::default(),
             overdue: Arc::default(),
+            turns: Semaphore::new(limits.workers),
         })
     }
 
@@ -336,42 +376,63 @@ impl Workers {
         // The library gets the passwords in the clear, for it has to write them.
         let request =
             Secret::exposed(|| serde_json::to_vec(request)).map_err(|error| CallError::Nonsense(error.to_string()))?;
-        let (answer, answered) = mpsc::sync_channel(1);
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let job: Job = {
-            let (abandoned, overdue) = (Arc::clone(&abandoned), Arc::clone(&self.overdue));
-            Box::new(move |instance| {
-                if abandoned.load(Ordering::Acquire) {
-                    // Its deadline passed while it was waiting its turn.
-                    overdue.fetch_sub(1, Ordering::AcqRel);
-                    return;
+        let reply = if WORKS_FOR.get() == Arc::as_ptr(&self.instance) {
+            // A worker that waited for another one would need two for one job.
+            self.instance.call(&request, &*templates)
+        } else {
+            let (answer, answered) = mpsc::sync_channel(1);
+            let job = self.give(move |instance| drop(answer.send(instance.call(&request, &*templates))))?;
+            match answered.recv_timeout(self.limits.deadline) {
+                Ok(reply) => reply,
+                Err(mpsc::RecvTimeoutError::Disconnected) => Reply::Panicked(IN_THE_HOST.into()),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    job.give_up();
+                    return Err(CallError::Overran(self.limits.deadline));
                 }
-                let reply = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(&request, &*templates)));
-                let reply =
-                    reply.unwrap_or_else(|_| Reply::Panicked("in the host, while the plugin was called".into()));
-                if answer.send(reply).is_err() {
-                    overdue.fetch_sub(1, Ordering::AcqRel);
-                }
-            })
+            }
         };
-        self.staff()?;
-        self.jobs.send(job).map_err(|_| CallError::Stuck(self.limits.workers))?;
-        match answered.recv_timeout(self.limits.deadline) {
-            Ok(Reply::Answer(bytes)) => Ok(Some(bytes)),
-            Ok(Reply::ByData) => Ok(None),
-            Ok(Reply::Failed(bytes)) => Err(match serde_json::from_slice(&bytes) {
+        match reply {
+            Reply::Answer(bytes) => Ok(Some(bytes)),
+            Reply::ByData => Ok(None),
+            Reply::Failed(bytes) => Err(match serde_json::from_slice(&bytes) {
                 Ok(error) => CallError::Plugin(error),
                 Err(_) => CallError::Nonsense("an error that cannot be read".into()),
             }),
-            Ok(Reply::Panicked(message)) => Err(CallError::Panicked(message)),
-            Ok(Reply::Nonsense(what)) => Err(CallError::Nonsense(what)),
+            Reply::Panicked(message) => Err(CallError::Panicked(message)),
+            Reply::Nonsense(what) => Err(CallError::Nonsense(what)),
+        }
+    }
+
+    /// Has a worker do all of it, and waits without holding up a thread.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+        let _turn = self.turns.acquire().await;
+        let (answer, answered) = oneshot::channel();
+        let job = self.give(move |_| drop(answer.send(work())))?;
+        match tokio::time::timeout(self.limits.deadline, answered).await {
+            Ok(done) => done.map_err(|_| CallError::Panicked(IN_THE_HOST.into())),
             Err(_) => {
-                // Counted before the receiver goes, so that the late answer finds its own entry to take back.
-                self.overdue.fetch_add(1, Ordering::AcqRel);
-                abandoned.store(true, Ordering::Release);
+                job.give_up();
                 Err(CallError::Overran(self.limits.deadline))
             }
         }
+    }
+
+    fn give(&self, work: impl FnOnce(&Instance) + Send + 'static) -> Result<Given, CallError> {
+        let given = Given { stage: Arc::new(AtomicU8::new(OPEN)), overdue: Arc::clone(&self.overdue) };
+        let (stage, overdue) = (Arc::clone(&given.stage), Arc::clone(&self.overdue));
+        let job: Job = Box::new(move |instance| {
+            // One that was given up while it was waiting its turn is not begun.
+            if stage.load(Ordering::Acquire) == OPEN {
+                // A panic is told by the end of whatever `work` was to answer with.
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(|| work(instance)));
+            }
+            if stage.swap(ENDED, Ordering::AcqRel) == GIVEN_UP {
+                overdue.fetch_sub(1, Ordering::AcqRel);
+            }
+        });
+        self.staff()?;
+        self.jobs.send(job).map_err(|_| CallError::Stuck(self.limits.workers))?;
+        Ok(given)
     }
 
     /// Sees to it that somebody takes the next job at once, or says that nobody ever will.
@@ -388,13 +449,13 @@ impl Workers {
             self.idle.fetch_add(1, Ordering::AcqRel);
             return Err(CallError::Stuck(self.limits.workers));
         }
-        let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
+        let (queue, instance) = (self.queue.clone(), Arc::clone(&self.instance));
         let (alive, idle) = (Arc::clone(&self.alive), Arc::clone(&self.idle));
         let started = thread::Builder::new().name("plugin".into()).stack_size(2 << 20).spawn(move || {
+            WORKS_FOR.set(Arc::as_ptr(&instance));
             loop {
                 idle.fetch_add(1, Ordering::AcqRel);
-                let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                match job {
+                match queue.recv() {
                     Ok(job) => job(&instance),
                     // The plugin was replaced: its sender is gone.
                     Err(_) => break,
@@ -407,5 +468,28 @@ impl Workers {
             self.idle.fetch_add(1, Ordering::AcqRel);
             CallError::Nonsense(format!("no thread can be had to call it: {error}"))
         })
+    }
+}
+
+const IN_THE_HOST: &str = "in the host, while the plugin was called";
+
+const OPEN: u8 = 0;
+const ENDED: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// A job that was given to the workers.
+struct Given {
+    stage: Arc<AtomicU8>,
+    overdue: Arc<AtomicUsize>,
+}
+
+impl Given {
+    /// Nobody waits for it any more.
+    fn give_up(self) {
+        // Counted first, so that a late end finds its own entry to take back.
+        self.overdue.fetch_add(1, Ordering::AcqRel);
+        if self.stage.swap(GIVEN_UP, Ordering::AcqRel) == ENDED {
+            self.overdue.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }

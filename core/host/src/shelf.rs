@@ -130,6 +130,9 @@ impl Shelf {
             let plugin = self.get(vendor).ok_or_else(|| Unplaced::NotInService(vendor.to_owned()))?;
             return Ok(Choice { plugin: Arc::clone(plugin), evidence: plugin.spec.evidence(identity), stated: true });
         }
+        if let Some(plugin) = self.plainly(identity) {
+            return Ok(Choice { plugin: Arc::clone(plugin), evidence: plugin.spec.evidence(identity), stated: false });
+        }
         let mut candidates = self.candidates(identity);
         let Some((_, strongest)) = candidates.first() else {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
@@ -150,6 +153,22 @@ impl Shelf {
         }
         let (plugin, evidence) = candidates.swap_remove(0);
         Ok(Choice { plugin, evidence, stated: false })
+    }
+
+    /// The one plugin for which the Event header or the MAC speaks more than for any other: so it is with nearly every phone, and the
+    /// User-Agents of all vendors need not be tried.
+    fn plainly(&self, identity: &Identity) -> Option<&Arc<InService>> {
+        let mut strongest: Option<(&Arc<InService>, (bool, usize))> = None;
+        let mut alone = false;
+        for plugin in self.plugins.values() {
+            let strength = plugin.spec.plain_strength(identity);
+            match strongest.map_or((false, 0), |(_, before)| before).cmp(&strength) {
+                std::cmp::Ordering::Less => (strongest, alone) = (Some((plugin, strength)), true),
+                std::cmp::Ordering::Equal => alone = false,
+                std::cmp::Ordering::Greater => {}
+            }
+        }
+        strongest.filter(|_| alone).map(|(plugin, _)| plugin)
     }
 
     /// Every file that `path` could mean, of every vendor.
@@ -400,9 +419,8 @@ fn open(
     }
     let copy = staging::stage(path, bytes, &places.staged, prober)
         .map_err(|error| (error.to_string(), Until::FilesChangeOr(Instant::now() + SECOND_CHANCE)))?;
-    let opened = OpenLibrary::open(&copy);
-    // The name has done its work; the mapping keeps the file.
-    let _ = std::fs::remove_file(&copy);
+    let opened = OpenLibrary::open(&copy.path);
+    drop(copy);
     let opened = opened.and_then(|library| Ok((library, library.describe()?)));
     let opened = opened.map_err(|error| (error.to_string(), Until::FilesChange))?;
     OPENED.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());

@@ -8,7 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -54,30 +54,70 @@ pub(crate) fn read(library: &Path) -> Result<Vec<u8>, StageError> {
     Ok(bytes)
 }
 
+static ELSEWHERE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Where libraries are tried if the usual place cannot take them: made now, for a process that will not reach temporary directories later. It
+/// stays behind, empty, since nobody who ends has a last moment.
+pub fn elsewhere() -> io::Result<&'static Path> {
+    if ELSEWHERE.get().is_none() {
+        let _ = ELSEWHERE.set(temporary()?.keep());
+    }
+    ELSEWHERE.get().map(PathBuf::as_path).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn temporary() -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("provost-staged-").tempdir()
+}
+
+/// A copy that may be opened. It goes with this: its name has done its work by then, and the mapping keeps the file.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) path: PathBuf,
+    _elsewhere: Option<tempfile::TempDir>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Copies the bytes of `library` and tries the copy. The copy's name is its content and a counter.
 pub(crate) fn stage(
     library: &Path,
     bytes: &[u8],
     staged: &Path,
     prober: Option<&Prober>,
-) -> Result<PathBuf, StageError> {
+) -> Result<Staged, StageError> {
     whole(bytes)?;
-    fs::create_dir_all(staged)?;
+    // A disk that is full or must not be written is no reason to leave a vendor's phones alone: there may be another.
+    let copy = copy_to(library, bytes, staged, None).or_else(|error| match ELSEWHERE.get() {
+        Some(elsewhere) => copy_to(library, bytes, elsewhere, None),
+        None => {
+            let elsewhere = temporary().map_err(|_| error)?;
+            let place = elsewhere.path().to_owned();
+            copy_to(library, bytes, &place, Some(elsewhere))
+        }
+    })?;
+    if let Some(probe) = prober {
+        probe(&copy.path).map_err(StageError::Trial)?;
+    }
+    Ok(copy)
+}
+
+fn copy_to(library: &Path, bytes: &[u8], place: &Path, elsewhere: Option<tempfile::TempDir>) -> io::Result<Staged> {
+    fs::create_dir_all(place)?;
     let name = library.file_stem().unwrap_or_default().to_string_lossy();
     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-    let copy = staged.join(format!(
+    let path = place.join(format!(
         "{name}-{}-{}-{generation}{}",
         &digest(&[bytes])[..16],
         std::process::id(),
         std::env::consts::DLL_SUFFIX
     ));
-    fs::write(&copy, bytes)?;
-    if let Some(probe) = prober
-        && let Err(reason) = probe(&copy)
-    {
-        let _ = fs::remove_file(&copy);
-        return Err(StageError::Trial(reason));
-    }
+    // Made first, so that what was written of it goes if the disk ends.
+    let copy = Staged { path, _elsewhere: elsewhere };
+    fs::write(&copy.path, bytes)?;
     Ok(copy)
 }
 

@@ -28,6 +28,8 @@ use crate::{
 
 /// The files, below [`place`].
 pub(crate) const CA: &str = "ca.pem";
+/// The same for phones that read no PEM.
+pub(crate) const CA_DER: &str = "ca.der";
 const CA_KEY: &str = "ca.key";
 pub(crate) const SERVER: &str = "server.pem";
 pub(crate) const SERVER_KEY: &str = "server.key";
@@ -93,8 +95,9 @@ pub fn init(settings: &Settings) -> Result<Certificate, AuthorityError> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;
-    write(&key_file, &key.serialize_pem(), 0o600)?;
-    write(&file, &certificate.pem(), 0o644)?;
+    write(&key_file, key.serialize_pem(), 0o600)?;
+    write(&file, certificate.pem(), 0o644)?;
+    write(&place.join(CA_DER), certificate.der(), 0o644)?;
     read_one(&file)
 }
 
@@ -103,7 +106,16 @@ pub fn init(settings: &Settings) -> Result<Certificate, AuthorityError> {
 pub fn issue(settings: &Settings, names: &[String]) -> Result<Certificate, AuthorityError> {
     let place = place(settings);
     let authority = Authority::open(&place)?;
-    let file = place.join(SERVER);
+    let (file, der) = (place.join(SERVER), place.join(CA_DER));
+    // Authorities of before had none.
+    if !der.exists() {
+        let root = place.join(CA);
+        let read = tls::read_authorities(&root);
+        let read = read.map_err(|error| AuthorityError::Unreadable { path: root, why: error.why })?;
+        if let Some(root) = read.first() {
+            write(&der, root, 0o644)?;
+        }
+    }
     let names: BTreeSet<String> = if names.is_empty() {
         let before = read_one(&file).map(|before| before.names).unwrap_or_default();
         before.into_iter().chain(own_names(settings)).collect()
@@ -136,7 +148,7 @@ pub fn client(settings: &Settings, mac: MacAddr, file: Option<&Path>) -> Result<
     let mut params = params(&mac.bare_upper(), AUTHORITY_DAYS, Some(&authority))?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let (certificate, key) = authority.sign(params)?;
-    write(&file, &format!("{certificate}{key}"), 0o600)?;
+    write(&file, format!("{certificate}{key}"), 0o600)?;
     read_one(&file)
 }
 
@@ -260,8 +272,9 @@ fn read_all(file: &Path) -> Result<Vec<Certificate>, AuthorityError> {
     certificates.iter().map(read).collect::<Result<_, String>>().map_err(unreadable)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
-    edit::write(path, Some(text), mode).map_err(|source| AuthorityError::Unwritable { path: path.to_owned(), source })
+fn write(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<(), AuthorityError> {
+    edit::write(path, Some(content.as_ref()), mode)
+        .map_err(|source| AuthorityError::Unwritable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

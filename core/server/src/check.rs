@@ -10,6 +10,7 @@ use provost_plugin::{
 };
 
 use crate::{
+    pnp::relay,
     readable,
     reload::{device_findings, first, try_devices},
     settings::Settings,
@@ -28,9 +29,17 @@ pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     findings.extend(nobodys_firmware(&world));
     findings.extend(nobodys_rules(&world));
     findings.extend(readable::findings(&world));
+    findings.extend(keyless_relays(&world));
     findings.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
     findings.dedup();
     (world, findings)
+}
+
+/// Relays that will not be heard, for want of their key.
+fn keyless_relays(world: &World) -> Option<Finding> {
+    let error = relay::door::known(&world.settings.pnp.relay).err()?;
+    let file = world.settings.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    Some(finding(&file, (0, 0), Severity::Error, format!("pnp.relay.keys: {error}")))
 }
 
 /// What devices ask for that their model cannot do, at the line where it is asked. Something asked for in a shared layer is told

@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use provost_fleet::{Event, Happening, Open, Record, Registry, Sighting, State};
+use provost_fleet::{Event, Happening, Open, Record, Registry, Relay, Sighting, State};
 use provost_plugin::{
     MacAddr,
     model::{Asking, Authentication, Identity, Line, TftpFiles, Trust},
@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use crate::{
     guard::{self, Deed, Guard, Standing},
     login::{self, Login, Logins},
+    memo::{Answer, Content, Facts, Found, Memo, Spoken, Told},
     neighbours::{self, Whence},
     pnp::{
         exchange::{Again, Announcement, Announcer, Heard, NotNotified, Notified, Outcome, REMEMBERED},
@@ -37,6 +38,8 @@ use crate::{
 
 /// Phones that are told to fetch again at one time; each is a socket for as long as it takes to answer.
 const ORDERS: usize = 256;
+/// The outcome of a fetch by a phone that got its file.
+const RENDERED: &str = "rendered";
 /// The outcome of a fetch by a phone in no file, which was given what holds no secret.
 const WAITING: &str = "waiting";
 /// Answers that are held back at one time; who comes on top of that hears that it is locked out.
@@ -46,7 +49,7 @@ const SIP_PORT: u16 = 5060;
 
 #[derive(Debug)]
 pub struct Dispatch {
-    world: ArcSwap<World>,
+    serving: ArcSwap<Serving>,
     /// How often the world was replaced.
     replaced: watch::Sender<u64>,
     pub registry: Arc<Registry>,
@@ -64,6 +67,28 @@ pub struct Dispatch {
     late: Semaphore,
 }
 
+/// A world, and what came of it so far.
+#[derive(Debug)]
+struct Serving {
+    world: Arc<World>,
+    memo: Arc<Memo>,
+}
+
+impl From<World> for Serving {
+    fn from(world: World) -> Serving {
+        Serving { world: Arc::new(world), memo: Arc::default() }
+    }
+}
+
+impl Serving {
+    /// What was kept under this name and User-Agent, and what they say by themselves.
+    fn told(&self, path: &str, agent: Option<&str>) -> (Option<Found>, Told) {
+        let found = self.memo.find(path, agent);
+        let told = found.as_ref().map_or_else(|| told(&self.world, path, agent), |found| found.told().clone());
+        (found, told)
+    }
+}
+
 /// What a phone was seen doing since some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Seen {
@@ -76,7 +101,7 @@ pub struct Seen {
 impl Dispatch {
     pub fn new(world: World) -> Arc<Dispatch> {
         Arc::new(Dispatch {
-            world: ArcSwap::from_pointee(world),
+            serving: ArcSwap::from_pointee(world.into()),
             replaced: watch::Sender::new(0),
             registry: Arc::default(),
             editing: tokio::sync::Mutex::default(),
@@ -97,12 +122,22 @@ impl Dispatch {
 
     /// The world as it stands; whoever holds it keeps it whole.
     pub fn world(&self) -> Arc<World> {
-        self.world.load_full()
+        Arc::clone(&self.serving.load().world)
     }
 
     /// Puts another world into service. Requests under way finish in the old one.
     pub fn replace(&self, world: World) {
-        self.world.store(Arc::new(world));
+        self.put(world.into());
+    }
+
+    /// Puts a world into service that answers as the one before.
+    pub(crate) fn renew(&self, world: World) {
+        let memo = Arc::clone(&self.serving.load().memo);
+        self.put(Serving { world: Arc::new(world), memo });
+    }
+
+    fn put(&self, serving: Serving) {
+        self.serving.store(Arc::new(serving));
         // A device that was written into a profile is pending no more, and the other way round.
         self.judge();
         self.replaced.send_modify(|times| *times += 1);
@@ -233,9 +268,67 @@ impl Dispatch {
         seen
     }
 
-    async fn decide(&self, request: &ConfigRequest, token: Option<&str>) -> Decided {
+    /// Phones of the inventory that were seen.
+    pub(crate) fn served(&self) -> Vec<MacAddr> {
         let world = self.world();
-        let peer = self.recognise(&world, request);
+        let mut served = Vec::new();
+        self.registry.visit(|record| {
+            if world.fleet.device(record.mac).is_some() {
+                served.push(record.mac);
+            }
+        });
+        served
+    }
+
+    /// Makes the files that a phone took last, as it would get them now. How many that were; none where there is no room for more.
+    pub(crate) async fn make_ready(&self, mac: MacAddr) -> Option<usize> {
+        let serving = self.serving.load_full();
+        let last = self.registry.look(mac, |record| {
+            let taken = record.files.iter().filter(|(_, taken)| taken.outcome == RENDERED);
+            let agent = &record.identity.user_agent;
+            // TFTP has no place for it.
+            let agent_at = |door: &str| agent.clone().filter(|_| door != Door::Tftp.as_str());
+            let names: Vec<_> = taken.map(|(name, taken)| (name.clone(), agent_at(&taken.door))).collect();
+            Some((record.address?, record.local?, names))
+        });
+        let Some((from, local, names)) = last.flatten() else { return Some(0) };
+        let mut count = 0;
+        for (path, agent) in names {
+            if !serving.memo.has_room() {
+                return None;
+            }
+            let agent = agent.as_deref();
+            let (found, told) = serving.told(&path, agent);
+            let peer = self.recognise(&told, from, local);
+            let revoked = serving.world.tokens.revoked();
+            if found.is_some_and(|found| found.answer(&peer, revoked).is_some()) {
+                continue;
+            }
+            // What fails is told to whoever asks for it.
+            let Ok(located) = serving.world.locate(&path, &peer) else { continue };
+            let (facts, content) = (Facts::of(&located), Content::of(&located));
+            let modified = serving.world.modified(&facts.plugin);
+            if let Ok(Made { file, .. }) = made(&serving.memo, None, content, located, modified, false).await {
+                serving.memo.keep(&path, agent, told, Answer::new(peer, revoked, facts, content, file, None));
+                count += 1;
+            }
+        }
+        Some(count)
+    }
+
+    async fn decide(&self, request: &ConfigRequest, token: Option<&str>) -> Decided {
+        let serving = self.serving.load_full();
+        let world = &*serving.world;
+        let (path, agent) = (request.path.as_str(), request.user_agent.as_deref());
+        let (found, told) = serving.told(path, agent);
+        let peer = self.recognise(&told, request.peer.ip(), request.local.ip());
+        // Before the files are looked at: what is made while a token is revoked is not found again.
+        let revoked = world.tokens.revoked();
+        let is_asked_harmless =
+            |facts: &Facts| request.door == Door::Tftp && facts.trust.tftp == Some(TftpFiles::WithoutSecrets);
+        let known = found.as_ref().and_then(|found| found.answer(&peer, revoked));
+        // One of which nobody has asked yet whether there is a password in it is made, and kept, anew.
+        let known = known.filter(|known| known.harmless.is_some() || !is_asked_harmless(&known.facts));
         let nobodys = |fetched, device, reason| Decided {
             fetched,
             device,
@@ -243,46 +336,60 @@ impl Dispatch {
             reason,
             refusal: None,
             is_waiting: false,
+            is_kept: false,
             deed: None,
         };
-        let located = match world.locate(&request.path, &peer) {
-            Ok(located) => located,
-            Err(NotLocated::Unknown(reason)) => {
-                let fetched = asset_or(&world, &request.path, reason.clone());
-                let deed = matches!(fetched, Fetched::Unknown { .. }).then_some(Deed::Missing);
-                return Decided { deed, ..nobodys(fetched, peer.identity.mac, Some(reason)) };
-            }
-            Err(NotLocated::Pending(mac, reason)) => {
-                let is_itself = neighbours::whence(request.peer.ip()) == Whence::OnLink(Some(mac));
-                let identity = Identity { mac: Some(mac), ..peer.identity };
-                self.observe(&world, identity, request.door, request.peer.ip(), None, request.local.ip());
-                // The asker hears the same as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
-                let fetched = Fetched::Unknown { reason: "there is no such file".into() };
-                let deed = (!is_itself).then_some(Deed::Unknown(mac));
-                return Decided { deed, ..nobodys(fetched, Some(mac), Some(reason)) };
-            }
-            Err(NotLocated::Failed(mac, reason)) => {
-                let public = "the settings of this phone cannot be put together; the server's log says why".into();
-                return nobodys(Fetched::Failed { public }, mac, Some(reason));
-            }
+        let refused = |fetched, device: Option<MacAddr>, refusal: Refusal| Decided {
+            deed: device.map(|mac| refusal.deed(mac)),
+            reason: Some(refusal.to_string()),
+            refusal: Some(refusal),
+            ..nobodys(fetched, device, None)
         };
-        let (device, is_waiting) = (located.resolved.phone.mac, located.stranger);
-        let vendor = Some(located.plugin.id.clone());
-        match self.refusal(&world, &located, request, token) {
+        let located = match &known {
+            Some(_) => None,
+            None => match world.locate(path, &peer) {
+                Ok(located) => Some(located),
+                Err(NotLocated::Unknown(reason)) => {
+                    let fetched = asset_or(world, path, reason.clone());
+                    let deed = matches!(fetched, Fetched::Unknown { .. }).then_some(Deed::Missing);
+                    return Decided { deed, ..nobodys(fetched, peer.identity.mac, Some(reason)) };
+                }
+                Err(NotLocated::Pending(mac, reason)) => {
+                    let is_itself = neighbours::whence(request.peer.ip()) == Whence::OnLink(Some(mac));
+                    let identity = Identity { mac: Some(mac), ..peer.identity };
+                    self.observe(world, identity, request.door, request.peer.ip(), None, request.local.ip(), None);
+                    // The asker hears the same as for a name that does not exist: whether a MAC is in the inventory is nobody's business.
+                    let fetched = Fetched::Unknown { reason: "there is no such file".into() };
+                    let deed = (!is_itself).then_some(Deed::Unknown(mac));
+                    return Decided { deed, ..nobodys(fetched, Some(mac), Some(reason)) };
+                }
+                Err(NotLocated::Failed(mac, reason)) => {
+                    let public = "the settings of this phone cannot be put together; the server's log says why".into();
+                    return nobodys(Fetched::Failed { public }, mac, Some(reason));
+                }
+            },
+        };
+        let fresh = located.as_ref().map(Facts::of);
+        let facts = match (&known, &fresh) {
+            (Some(known), _) => &known.facts,
+            (None, Some(fresh)) => fresh,
+            (None, None) => unreachable!("what is not known was located"),
+        };
+        let (device, is_waiting) = (facts.mac, facts.stranger);
+        let vendor = Some(facts.plugin.id.clone());
+        match self.refusal(world, facts, request, token) {
             Ok(None) => {}
             Ok(Some(refusal)) => {
                 let fetched = match refusal.challenge() {
                     Some(stale) => {
-                        let basic = takes_basic(&located.resolved.trust, request);
+                        let basic = takes_basic(&facts.trust, request);
                         let (peer, now) = (request.peer.ip(), SystemTime::now());
                         Fetched::Challenged { challenges: self.logins.challenge(stale, basic, peer, now) }
                     }
                     // As for a name that does not exist: whether a MAC is in the inventory is nobody's business.
                     None => Fetched::Unknown { reason: "there is no such file".into() },
                 };
-                let reason = Some(refusal.to_string());
-                let deed = device.map(|mac| refusal.deed(mac));
-                return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting, deed };
+                return Decided { vendor, is_waiting, ..refused(fetched, device, refusal) };
             }
             Err(error) => {
                 let public = "what this phone has to show cannot be looked up; the server's log says why".into();
@@ -290,64 +397,72 @@ impl Dispatch {
             }
         }
         if let Some(mac) = device {
-            let phone = &located.resolved.phone;
             let identity = Identity {
                 mac: Some(mac),
-                model: phone.model.clone(),
-                firmware: phone.firmware.clone(),
-                hardware: phone.hardware.clone(),
-                ..peer.identity
+                model: facts.model.clone(),
+                firmware: facts.firmware.clone(),
+                hardware: facts.hardware.clone(),
+                ..peer.identity.clone()
             };
-            self.observe(&world, identity, request.door, request.peer.ip(), None, request.local.ip());
+            self.observe(world, identity, request.door, request.peer.ip(), None, request.local.ip(), None);
         }
-        let mut modified = world.modified(&located.plugin);
+        let mut modified = world.modified(&facts.plugin);
         // What a policy comes to changes with what the phone runs.
-        if located.resolved.firmware.is_some()
-            && let Some(record) = device.and_then(|mac| self.registry.by_mac(mac))
+        if facts.by_policy
+            && let Some(since) = device.and_then(|mac| self.registry.look(mac, |record| record.software_since))
         {
-            modified = modified.max(record.software_since);
+            modified = modified.max(since);
         }
-        let harmless = request.door == Door::Tftp && located.resolved.trust.tftp == Some(TftpFiles::WithoutSecrets);
-        let without =
-            harmless.then(|| Located { resolved: located.resolved.clone().without_secrets(), ..located.clone() });
-        let (fetched, reason) = match render(located, modified).await {
-            Ok(file) => {
-                // What reads the same without any password holds none.
-                if let Some(without) = without
-                    && !render(without, modified).await.is_ok_and(|without| without.body == file.body)
-                {
-                    let refusal = Refusal::Tftp;
-                    let (fetched, reason) =
-                        (Fetched::Unknown { reason: "there is no such file".into() }, Some(refusal.to_string()));
-                    let deed = device.map(|mac| refusal.deed(mac));
-                    return Decided { fetched, device, vendor, reason, refusal: Some(refusal), is_waiting, deed };
+        let is_asked_harmless = is_asked_harmless(facts);
+        let content = located.as_ref().map(Content::of);
+        let made = match (&known, located.zip(content)) {
+            (Some(known), _) => {
+                let file = ConfigFile { modified, ..known.file.clone() };
+                Ok(Made { file, harmless: known.harmless, is_kept: true })
+            }
+            (None, Some((located, content))) => {
+                made(&serving.memo, found.as_ref(), content, located, modified, is_asked_harmless).await
+            }
+            (None, None) => unreachable!("what is not known was located"),
+        };
+        let (fetched, reason, is_kept) = match made {
+            Ok(Made { file, harmless, is_kept }) => {
+                if let (Some(facts), Some(content)) = (fresh, content) {
+                    let answer = Answer::new(peer, revoked, facts, content, file.clone(), harmless);
+                    serving.memo.keep(path, agent, told, answer);
                 }
-                (Fetched::Found(file), None)
+                if is_asked_harmless && harmless != Some(true) {
+                    let fetched = Fetched::Unknown { reason: "there is no such file".into() };
+                    return Decided { vendor, is_waiting, ..refused(fetched, device, Refusal::Tftp) };
+                }
+                (Fetched::Found(file), None, is_kept)
             }
             Err(error) => (
                 Fetched::Failed { public: "this file cannot be rendered; the server's log says why".into() },
                 Some(error),
+                false,
             ),
         };
-        Decided { fetched, device, vendor, reason, refusal: None, is_waiting, deed: None }
+        Decided { vendor, is_waiting, is_kept, ..nobodys(fetched, device, reason) }
     }
 
     /// What keeps an asker from a file that was found. An error where it cannot be told.
     fn refusal(
         &self,
         world: &World,
-        located: &Located,
+        facts: &Facts,
         request: &ConfigRequest,
         token: Option<&str>,
     ) -> Result<Option<Refusal>, String> {
-        let (resolved, address, now) = (&located.resolved, request.peer.ip().to_canonical(), SystemTime::now());
-        let trust = &resolved.trust;
+        let (address, now) = (request.peer.ip().to_canonical(), SystemTime::now());
+        let trust = &facts.trust;
         let proof = &request.proof;
         let mut shown = Shown {
             address,
             whence: Whence::Beyond,
             relayed: proof.relayed,
             announced_from: None,
+            seen_by_relay: false,
             token: Worth::None,
             login: Login::Missing,
             certificate: proof.certificate.as_deref(),
@@ -357,24 +472,24 @@ impl Dispatch {
             open_until: None,
             vouched: false,
         };
-        let own = resolved.phone.mac.filter(|_| located.file().kind == FileKind::Device && !located.stranger);
-        let Some(mac) = own else { return Ok(trust::way(trust, &shown)) };
+        let Some(mac) = facts.owner() else { return Ok(trust::way(trust, &shown)) };
         let asking = trust.address.unwrap_or_default();
         if asking != Asking::Anywhere {
             shown.whence = neighbours::whence(address);
         }
         let is_windowed = trust.window.is_some_and(|minutes| minutes > 0);
-        let record = self.registry.by_mac(mac);
-        if let Some(record) = &record {
-            shown.announced_from = record.announced_from.map(|address| address.to_canonical());
-            shown.open_until = record.open.filter(|_| is_windowed).map(|open| open.until);
-        }
+        let by_relay = |record: &Record| record.relay.as_ref().is_some_and(|relay| relay.seen);
+        let seen = self.registry.look(mac, |record| (record.announced_from, by_relay(record), record.open));
+        let (announced_from, by_relay, open) = seen.unwrap_or_default();
+        shown.announced_from = announced_from.map(|address| address.to_canonical());
+        shown.seen_by_relay =
+            by_relay && shown.announced_from == Some(address) && self.registry.by_address(address) == Some(mac);
+        shown.open_until = open.filter(|_| is_windowed).map(|open| open.until);
         shown.token = world.tokens.worth(token, mac, address, now).map_err(|error| error.to_string())?;
         if trust.credentials.unwrap_or_default() != Authentication::Off {
-            let provisioning = &resolved.phone.settings.provisioning;
             let account = login::Account {
-                user: provisioning.username.as_deref().unwrap_or_default(),
-                passwords: [&provisioning.password, &trust.old_password]
+                user: facts.account.username.as_deref().unwrap_or_default(),
+                passwords: [&facts.account.password, &trust.old_password]
                     .map(|one| one.as_ref().map(|one| one.expose())),
             };
             let basic = takes_basic(trust, request);
@@ -382,7 +497,7 @@ impl Dispatch {
         }
         // Last of all, for the first who asks is written down: that must be one who lacks nothing else.
         let refusal = trust::refusal(mac, trust, &shown);
-        if refusal.is_some() && record.is_some_and(|record| record.open.is_some_and(|open| open.vouched)) {
+        if refusal.is_some() && open.is_some_and(|open| open.vouched) {
             let vouched = Shown { vouched: true, ..shown };
             return match trust::refusal(mac, trust, &vouched) {
                 None if self.registry.is_vouched(mac, address, now) => Ok(None),
@@ -460,32 +575,29 @@ impl Dispatch {
     }
 
     /// Who asks: by its User-Agent, and by what the registry remembers of its MAC or its address.
-    fn recognise(&self, world: &World, request: &ConfigRequest) -> Peer {
-        let agent = request
-            .user_agent
-            .as_deref()
-            .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)))
-            .unwrap_or(Identity { user_agent: request.user_agent.clone(), ..Identity::default() });
-        let named = world.shelf.routes(&request.path).into_iter().find_map(|route| route.captured.mac);
-        let mac = named.or(agent.mac).or_else(|| self.registry.by_address(request.peer.ip()));
-        let seen = mac.and_then(|mac| self.registry.by_mac(mac)).map(|record| record.identity).unwrap_or_default();
+    fn recognise(&self, told: &Told, from: IpAddr, local: IpAddr) -> Peer {
+        let agent = &told.agent;
+        let mac = told.named.or(agent.mac).or_else(|| self.registry.by_address(from));
+        let seen = mac.and_then(|mac| self.registry.look(mac, |record| record.identity.clone())).unwrap_or_default();
         // What this very request says of the sender counts more than what was seen before, unless it speaks for another phone.
         let own = agent.mac.is_none() || agent.mac == mac;
+        let first = |of_agent: &Option<String>, seen: Option<String>| of_agent.clone().filter(|_| own).or(seen);
         Peer {
             identity: Identity {
                 mac,
                 vendor: seen.vendor,
-                model: agent.model.filter(|_| own).or(seen.model),
-                firmware: agent.firmware.filter(|_| own).or(seen.firmware),
-                hardware: agent.hardware.filter(|_| own).or(seen.hardware),
-                user_agent: agent.user_agent.or(seen.user_agent),
+                model: first(&agent.model, seen.model),
+                firmware: first(&agent.firmware, seen.firmware),
+                hardware: first(&agent.hardware, seen.hardware),
+                user_agent: agent.user_agent.clone().or(seen.user_agent),
             },
-            address: Some(request.peer.ip()),
+            address: Some(from),
             interface: None,
-            local: request.local.ip(),
+            local,
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the sighting, by its name")]
     fn observe(
         &self,
         world: &World,
@@ -494,6 +606,7 @@ impl Dispatch {
         address: IpAddr,
         interface: Option<String>,
         local: IpAddr,
+        relay: Option<Relay>,
     ) {
         let known = identity.mac.is_some_and(|mac| world.fleet.device(mac).is_some());
         let sighting = Sighting {
@@ -503,6 +616,7 @@ impl Dispatch {
             address: Some(address),
             interface,
             local: Some(local),
+            relay,
             at: SystemTime::now(),
         };
         self.registry.observe(sighting, if known { State::Known } else { State::Pending });
@@ -579,13 +693,18 @@ fn account(line: &Line) -> Option<Account> {
     Some(Account { line: line.position.unwrap_or(1), user: user.clone(), password: password.clone(), realms })
 }
 
-/// Who says over multicast that it is a phone which, by the kernel's word, is somebody else. Where the kernel does not know yet, the
-/// fetch will tell.
-fn impostor(mac: MacAddr, trust: &Trust, address: IpAddr) -> Option<Refusal> {
+/// Who says over multicast that it is a phone which, by the kernel's word, or that of the relay's, is somebody else. Where the kernel
+/// does not know yet, the fetch will tell.
+fn impostor(mac: MacAddr, trust: &Trust, heard: &Heard) -> Option<Refusal> {
     if trust.address.unwrap_or_default() != Asking::Phone {
         return None;
     }
-    match neighbours::whence(address) {
+    let address = IpAddr::V4(*heard.from.ip());
+    let whence = match &heard.relay {
+        None => neighbours::whence(address),
+        Some(relay) => Whence::OnLink(relay.mac),
+    };
+    match whence {
         Whence::OnLink(Some(is)) if is != mac => Some(Refusal::OtherPhone { address, is }),
         _ => None,
     }
@@ -602,6 +721,8 @@ struct Decided {
     refusal: Option<Refusal>,
     /// It is what a phone gets that waits for its approval.
     is_waiting: bool,
+    /// It had been made before.
+    is_kept: bool,
     /// What counts against the asker.
     deed: Option<Deed>,
 }
@@ -623,15 +744,92 @@ fn takes_basic(trust: &Trust, request: &ConfigRequest) -> bool {
     request.proof.encrypted || trust.credentials == Some(Authentication::Basic)
 }
 
+/// What a name and a User-Agent say by themselves.
+fn told(world: &World, path: &str, agent: Option<&str>) -> Told {
+    Told {
+        named: world.shelf.routes(path).into_iter().find_map(|route| route.captured.mac),
+        agent: agent
+            .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)))
+            .unwrap_or(Identity { user_agent: agent.map(str::to_owned), ..Identity::default() }),
+    }
+}
+
+/// What a phone is told, and the vendor whose plugin words it. Kept for when it starts again, unless there is a token in it.
+async fn say(memo: &Memo, peer: Peer, plan: Plan) -> Result<(String, Option<String>), String> {
+    let (choice, announced, trust) = match plan {
+        Plan::Forward { url } => return Ok((url, None)),
+        Plan::Own { choice, announced, trust } => (choice, announced, Some(trust)),
+        Plan::Bootstrap { choice, announced } => (choice, announced, None),
+    };
+    let vendor = choice.plugin.id.clone();
+    let url = if choice.plugin.words_urls() {
+        let plugin = Arc::clone(&choice.plugin);
+        plugin.aside(move || choice.plugin.announce(&announced)).await.flatten()
+    } else {
+        choice.plugin.announce(&announced)
+    };
+    let url = url.map_err(|error| format!("no URL can be made for it: {error}"))?;
+    if let (Some(trust), Some(mac)) = (trust, peer.identity.mac)
+        && !world::has_token(&trust)
+    {
+        memo.speak(mac, Spoken { peer, url: url.clone(), vendor: vendor.clone(), trust: *trust });
+    }
+    Ok((url, Some(vendor)))
+}
+
+/// A file, and how it came to be.
+struct Made {
+    file: ConfigFile,
+    /// Whether it reads the same without any password: then it holds none. None where that was not asked.
+    harmless: Option<bool>,
+    /// It had been made before.
+    is_kept: bool,
+}
+
+async fn made(
+    memo: &Memo,
+    before: Option<&Found>,
+    content: Content,
+    located: Located,
+    modified: SystemTime,
+    is_asked_harmless: bool,
+) -> Result<Made, String> {
+    let without =
+        is_asked_harmless.then(|| Located { resolved: located.resolved.clone().without_secrets(), ..located.clone() });
+    let kept = before.and_then(|found| found.same(&content));
+    let is_shared = located.file().kind == FileKind::Common;
+    // One that many phones share is made once for all to whom the same applies.
+    let kept = kept.or_else(|| if is_shared { memo.shared(&content) } else { None });
+    let (file, is_kept) = match kept {
+        Some(file) => (ConfigFile { modified, ..file }, true),
+        None => {
+            let file = render(located, modified).await?;
+            if is_shared {
+                memo.share(content, file.clone());
+            }
+            (file, false)
+        }
+    };
+    let harmless = match without {
+        Some(without) => Some(render(without, modified).await.is_ok_and(|without| without.body == file.body)),
+        None => None,
+    };
+    Ok(Made { file, harmless, is_kept })
+}
+
 /// Libraries may take their time, so they are not waited for where other requests are served.
 async fn render(located: Located, modified: SystemTime) -> Result<ConfigFile, String> {
-    // Nor where a list of thousands is written out.
-    if located.plugin.is_library() || located.resolved.phone.book.is_some() {
-        tokio::task::spawn_blocking(move || world::render(&located, modified))
-            .await
-            .unwrap_or_else(|error| Err(format!("rendering was cut short: {error}")))
+    let located = Arc::new(located);
+    let work = {
+        let located = Arc::clone(&located);
+        move || world::render(&located, modified)
+    };
+    // Nor is a list of thousands written out there.
+    if located.resolved.phone.book.is_some() {
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("rendering was cut short: {error}")))
     } else {
-        world::render(&located, modified)
+        let done = located.plugin.aside(work).await;
+        done.unwrap_or_else(|error| Err(world::in_words(&error, located.file(), &located.resolved)))
     }
 }
 
@@ -655,7 +853,7 @@ impl Desk for Dispatch {
         if let Some(locked) = self.held_back(&request, token.as_deref()).await {
             return locked;
         }
-        let Decided { fetched, device, vendor, reason, refusal, is_waiting, deed } =
+        let Decided { fetched, device, vendor, reason, refusal, is_waiting, is_kept, deed } =
             self.decide(&request, token.as_deref()).await;
         if let Some(deed) = deed {
             self.count(request.peer.ip(), deed);
@@ -663,7 +861,7 @@ impl Desk for Dispatch {
         let (outcome, bytes, digest) = match &fetched {
             _ if refusal.is_some() => ("refused", 0, String::new()),
             Fetched::Found(file) if is_waiting => (WAITING, file.body.len() as u64, file.etag.clone()),
-            Fetched::Found(file) => ("rendered", file.body.len() as u64, file.etag.clone()),
+            Fetched::Found(file) => (RENDERED, file.body.len() as u64, file.etag.clone()),
             Fetched::Asset(asset) => ("asset", asset.len, String::new()),
             Fetched::Unknown { .. } => ("unknown", 0, String::new()),
             Fetched::Refused { .. } | Fetched::Challenged { .. } | Fetched::Locked { .. } => {
@@ -680,10 +878,11 @@ impl Desk for Dispatch {
         let encrypted = request.proof.encrypted.then_some(true);
         let certificate = request.proof.certificate.as_ref().map(|certificate| certificate.name.as_str());
         let via = request.proof.via.map(tracing::field::display);
+        let kept = is_kept.then_some(true);
         if outcome == "failed" {
-            tracing::error!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, reason, "fetch");
+            tracing::error!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, kept, reason, "fetch");
         } else {
-            tracing::info!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, reason, "fetch");
+            tracing::info!(device = shown, vendor, file, door, %peer, via, encrypted, certificate, outcome, bytes, micros, kept, reason, "fetch");
         }
         let (door, outcome) = (door.into(), outcome.into());
         if let (Some(_), Some(reason)) = (refusal, reason) {
@@ -719,51 +918,53 @@ impl Dispatch {
 
 impl Announcer for Dispatch {
     async fn announce(&self, heard: Heard) -> Announcement {
-        let world = self.world();
+        let serving = self.serving.load_full();
+        let world = &*serving.world;
+        let relay = heard.relay.as_ref().map(|relay| relay.name.to_string());
         let peer = Peer {
             identity: heard.identity.clone(),
             address: Some(IpAddr::V4(*heard.from.ip())),
             interface: Some(heard.interface.clone()),
             local: IpAddr::V4(heard.local),
         };
-        let planned = world.plan(&peer);
-        if let (Ok(Plan::Own { trust, .. }), Some(mac)) = (&planned, heard.identity.mac)
-            && let Some(refusal) = impostor(mac, trust, IpAddr::V4(*heard.from.ip()))
+        let known = heard.identity.mac.and_then(|mac| serving.memo.spoken(mac, &peer));
+        let planned = if known.is_none() { Some(world.plan(&peer)) } else { None };
+        let trust = match (&known, &planned) {
+            (Some(known), _) => Some(&known.trust),
+            (None, Some(Ok(Plan::Own { trust, .. }))) => Some(&**trust),
+            _ => None,
+        };
+        if let (Some(trust), Some(mac)) = (trust, heard.identity.mac)
+            && let Some(refusal) = impostor(mac, trust, &heard)
         {
             return self.not_answered(&heard, mac, &refusal);
         }
         // Who is asked about again has not spoken again.
         if !heard.again {
             self.observe(
-                &world,
+                world,
                 heard.identity.clone(),
                 Door::Pnp,
                 IpAddr::V4(*heard.from.ip()),
                 Some(heard.interface.clone()),
                 IpAddr::V4(heard.local),
+                heard.relay.as_ref().map(|relay| Relay {
+                    name: relay.name.to_string(),
+                    seen: relay.mac.is_some() && relay.mac == heard.identity.mac,
+                }),
             );
             if let Some(mac) = heard.identity.mac {
                 self.registry.hears_at(mac, heard.contact);
             }
         }
-        let planned = match planned {
-            Ok(Plan::Forward { url }) => Ok((url, None)),
-            Ok(Plan::Own { choice, announced, .. } | Plan::Bootstrap { choice, announced }) => {
-                let vendor = choice.plugin.id.clone();
-                let url = if choice.plugin.is_library() {
-                    tokio::task::spawn_blocking(move || choice.plugin.announce(&announced))
-                        .await
-                        .map_err(|error| error.to_string())
-                        .and_then(|url| url.map_err(|error| error.to_string()))
-                } else {
-                    choice.plugin.announce(&announced).map_err(|error| error.to_string())
-                };
-                url.map(|url| (url, Some(vendor))).map_err(|error| format!("no URL can be made for it: {error}"))
-            }
-            Err(reason) => Err(reason),
+        let told = match (known, planned) {
+            (Some(known), _) => Ok((known.url.clone(), Some(known.vendor.clone()))),
+            (None, Some(Ok(plan))) => say(&serving.memo, peer, plan).await,
+            (None, Some(Err(reason))) => Err(reason),
+            (None, None) => unreachable!("what is not known was planned"),
         };
         let device = heard.identity.mac;
-        let (announcement, vendor) = match planned {
+        let (announcement, vendor) = match told {
             Ok((url, vendor)) => (Announcement::Url(url), vendor),
             Err(reason) => (Announcement::Silence { reason }, None),
         };
@@ -789,8 +990,10 @@ impl Announcer for Dispatch {
         self.record(
             device,
             match &announcement {
-                Announcement::Url(_) => Happening::Announced { plugin: vendor.unwrap_or_else(|| "forward".into()) },
-                Announcement::Silence { reason } => Happening::Refused { reason: reason.clone() },
+                Announcement::Url(_) => {
+                    Happening::Announced { plugin: vendor.unwrap_or_else(|| "forward".into()), relay }
+                }
+                Announcement::Silence { reason } => Happening::Refused { reason: reason.clone(), relay },
             },
         );
         if device.is_some_and(|mac| world.fleet.device(mac).is_none()) && world.fleet.rules().len() > 0 {

@@ -25,6 +25,7 @@ use crate::{
     change::{Impact, weigh},
     dispatch::Dispatch,
     reload::device_findings,
+    rights,
     settings::Settings,
     versions,
     world::{Finding, World, digest},
@@ -145,7 +146,7 @@ pub enum EditError {
     /// Nothing was written.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused(Vec<Finding>),
-    #[error("cannot write {}: {error}", path.display())]
+    #[error("cannot write {}: {error}{}", path.display(), rights::hint(error))]
     Write { path: PathBuf, error: io::Error },
     #[error("it is written, but was not in service after {} s; the log says why", .0.as_secs())]
     NotInService(Duration),
@@ -367,7 +368,7 @@ impl Dispatch {
             // Templates hold no secrets, and belong to whoever looks after them beside this server.
             let is_template = edit.path.starts_with(&settings.overrides);
             let mode = if is_template { 0o644 } else { 0o600 };
-            write(&edit.path, edit.content.as_deref(), mode).map_err(unreadable(&edit.path))?;
+            write(&edit.path, edit.content.as_deref().map(str::as_bytes), mode).map_err(unreadable(&edit.path))?;
         }
         Ok(())
     }
@@ -414,7 +415,7 @@ fn is_in_service(world: &World, path: &Path, content: Option<&str>) -> bool {
 
 /// Whole or not at all, and on disk when it returns. Files hold passwords: new ones are mostly for the owner's eyes alone, others keep
 /// the rights and the owner they have.
-pub fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
+pub fn write(path: &Path, content: Option<&[u8]>, mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let Some(content) = content else {
         fs::remove_file(path)?;
@@ -426,7 +427,7 @@ pub fn write(path: &Path, content: Option<&str>, mode: u32) -> io::Result<()> {
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(content.as_bytes())?;
+        file.write_all(content)?;
         if let Ok(before) = fs::metadata(path) {
             let own = file.metadata()?;
             if (before.uid(), before.gid()) != (own.uid(), own.gid()) {

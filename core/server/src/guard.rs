@@ -32,6 +32,10 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// MAC addresses that are remembered of each source: naming the same one again costs nothing.
 const NAMED: usize = 64;
 
+/// What was noted further ahead of now than this is of a time that the clock has left again, and counts no more: somebody who was locked
+/// out for minutes while it was a year ahead would else be so for that year.
+const AHEAD: Duration = Duration::from_secs(60);
+
 /// Something that somebody did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -113,7 +117,8 @@ struct Source {
     points: f64,
     at: SystemTime,
     named: HashSet<MacAddr>,
-    locked: Option<SystemTime>,
+    /// From when, and until when.
+    locked: Option<(SystemTime, SystemTime)>,
     times: u32,
     why: Deed,
 }
@@ -142,7 +147,7 @@ impl Guard {
             return Standing::Good;
         }
         let sources = self.lock();
-        let until = [alone(of), around(of)].into_iter().filter_map(|source| sources.get(&source)?.locked).max();
+        let until = [alone(of), around(of)].into_iter().filter_map(|source| sources.get(&source)?.locked_at(now)).max();
         if let Some(left) = until.and_then(|until| until.duration_since(now).ok()).filter(|left| !left.is_zero()) {
             return Standing::Locked(left);
         }
@@ -155,7 +160,7 @@ impl Guard {
     /// Everybody who is locked out now, the longest first.
     pub fn lockouts(&self, now: SystemTime) -> Vec<Lockout> {
         let locked = |(net, source): (&IpNet, &Source)| {
-            let until = source.locked.filter(|until| *until > now)?;
+            let until = source.locked_at(now).filter(|until| *until > now)?;
             Some(Lockout { source: *net, until, why: source.why.to_string(), times: source.times })
         };
         let mut all: Vec<Lockout> = self.lock().iter().filter_map(locked).collect();
@@ -207,7 +212,7 @@ fn note(
     }
     source.points += deed.points();
     source.why = deed;
-    if source.points < most || source.locked.is_some_and(|until| until > now) {
+    if source.points < most || source.locked_at(now).is_some_and(|until| until > now) {
         return None;
     }
     let lockout = rules.lockout.saturating_mul(1 << source.times.min(10)).min(LONGEST).max(rules.lockout);
@@ -215,14 +220,22 @@ fn note(
     source.points = 0.0;
     source.named.clear();
     let until = now + lockout;
-    source.locked = Some(until);
+    source.locked = Some((now, until));
     Some(Lockout { source: of, until, why: deed.to_string(), times: source.times })
 }
 
 impl Source {
     fn points_at(&self, now: SystemTime) -> f64 {
+        if self.at > now + AHEAD {
+            return 0.0;
+        }
         let passed = now.duration_since(self.at).unwrap_or_default().as_secs_f64();
         (self.points - passed / FORGIVING).max(0.0)
+    }
+
+    /// Until when it is, or was, locked out.
+    fn locked_at(&self, now: SystemTime) -> Option<SystemTime> {
+        self.locked.filter(|(since, _)| *since <= now + AHEAD).map(|(_, until)| until)
     }
 }
 
@@ -231,7 +244,8 @@ fn make_room(sources: &mut HashMap<IpNet, Source>, now: SystemTime) {
     if sources.len() < SOURCES {
         return;
     }
-    let is_over = |source: &Source| source.points_at(now) == 0.0 && source.locked.is_none_or(|until| until <= now);
+    let is_over =
+        |source: &Source| source.points_at(now) == 0.0 && source.locked_at(now).is_none_or(|until| until <= now);
     sources.retain(|_, source| !is_over(source));
     if sources.len() < SOURCES {
         return;
@@ -239,7 +253,8 @@ fn make_room(sources: &mut HashMap<IpNet, Source>, now: SystemTime) {
     let mut points: Vec<f64> = sources.values().map(|source| source.points_at(now)).collect();
     let (_, middle, _) = points.select_nth_unstable_by(SOURCES / 2, f64::total_cmp);
     let middle = *middle;
-    sources.retain(|_, source| source.locked.is_some_and(|until| until > now) || source.points_at(now) > middle);
+    sources
+        .retain(|_, source| source.locked_at(now).is_some_and(|until| until > now) || source.points_at(now) > middle);
     if sources.len() >= SOURCES {
         sources.clear();
     }
@@ -349,6 +364,22 @@ mod tests {
         assert!((0..1000).all(|number| guard.note(own, Deed::Unknown(mac(number)), &RULES, start()).is_empty()));
         let exempt = [IpNet::from(address(250))];
         assert_eq!(guard.standing(address(250), &Rules { exempt: &exempt, ..RULES }, start()), Standing::Good);
+    }
+
+    #[test]
+    fn what_was_noted_while_the_clock_was_ahead_counts_no_more_when_it_is_back() {
+        let guard = Guard::default();
+        let ahead = start() + Duration::from_secs(400 * 86_400);
+        assert!((0..40).any(|number| !guard.note(address(1), Deed::Unknown(mac(number)), &RULES, ahead).is_empty()));
+        (0..12).for_each(|number| drop(guard.note(address(2), Deed::Unknown(mac(number)), &RULES, ahead)));
+        assert!(matches!(guard.standing(address(1), &RULES, ahead), Standing::Locked(_)));
+        assert_eq!(guard.standing(address(2), &RULES, ahead), Standing::Slow);
+        for last in [1, 2] {
+            assert_eq!(guard.standing(address(last), &RULES, start()), Standing::Good);
+        }
+        assert_eq!(guard.lockouts(start()), []);
+        // A step of the kind that clocks make every day changes nothing.
+        assert!(matches!(guard.standing(address(1), &RULES, ahead - Duration::from_secs(2)), Standing::Locked(_)));
     }
 
     #[test]

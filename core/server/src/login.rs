@@ -17,7 +17,7 @@ use hyper::header::HeaderValue;
 use provost_sip::Claimed;
 use sha2::Sha256;
 
-use crate::request::Credentials;
+use crate::{request::Credentials, same};
 
 /// What phones show people who are to type credentials in.
 const REALM: &str = "Provost";
@@ -162,11 +162,6 @@ fn is_fresh(nonce: &str, now: SystemTime) -> bool {
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// In a time that does not tell how far they are the same.
-fn same(one: &str, other: &str) -> bool {
-    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |all, (one, other)| all | (one ^ other)) == 0
 }
 
 #[cfg(test)]

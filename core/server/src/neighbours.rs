@@ -1,25 +1,16 @@
 //! Where an asker is, as the kernel sees it: on this machine, behind one of our own networks (and then with which MAC address), or
 //! beyond a router. Asked over rtnetlink(7), which answers one question about one address however many neighbours there are.
 
-use std::{cell::RefCell, fmt, io, net::IpAddr, os::fd::AsRawFd as _};
+use std::{cell::RefCell, fmt, io, net::IpAddr};
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
-use nix::sys::socket::{
-    AddressFamily as Family, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, setsockopt,
-    socket, sockopt::ReceiveTimeout,
-};
-use nix::sys::time::{TimeVal, TimeValLike as _};
 use provost_plugin::MacAddr;
 
-/// Room for one answer; the kernel's are some hundred bytes.
-const ANSWER: usize = 8 * 1024;
-/// The kernel answers while it is asked; longer means that something is broken, and nobody is to hang on it.
-const PATIENCE: i64 = 1;
+use crate::rtnetlink::Kernel;
 
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,19 +80,7 @@ fn with_kernel<T>(ask: impl FnOnce(&mut Kernel) -> io::Result<T>) -> io::Result<
     })
 }
 
-struct Kernel {
-    socket: std::os::fd::OwnedFd,
-    asked: u32,
-}
-
 impl Kernel {
-    fn open() -> io::Result<Kernel> {
-        let socket = socket(Family::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
-        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Kernel { socket, asked: 0 })
-    }
-
     /// The interface by which an address is reached, what kind of route that is, and whether no router is between.
     fn route(&mut self, address: IpAddr) -> io::Result<Option<(Option<u32>, RouteType, bool)>> {
         let mut question = RouteMessage::default();
@@ -144,41 +123,6 @@ impl Kernel {
             }
             _ => None,
         }))
-    }
-
-    /// None where the kernel says that there is no such thing.
-    fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
-        self.asked = self.asked.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST;
-        header.sequence_number = self.asked;
-        let mut question = NetlinkMessage::new(header, NetlinkPayload::from(question));
-        question.finalize();
-        let mut bytes = vec![0; question.buffer_len()];
-        question.serialize(&mut bytes);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        let mut room = [0; ANSWER];
-        loop {
-            let length = match recv(self.socket.as_raw_fd(), &mut room, MsgFlags::empty()) {
-                Err(nix::errno::Errno::EINTR) => continue,
-                received => received?,
-            };
-            let answer =
-                NetlinkMessage::<RouteNetlinkMessage>::deserialize(&room[..length]).map_err(io::Error::other)?;
-            if answer.header.sequence_number != self.asked {
-                continue;
-            }
-            return match answer.payload {
-                NetlinkPayload::InnerMessage(found) => Ok(Some(found)),
-                NetlinkPayload::Error(error) => match error.to_io().raw_os_error() {
-                    Some(libc::ENOENT | libc::ESRCH | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENODEV) => {
-                        Ok(None)
-                    }
-                    _ => Err(error.to_io()),
-                },
-                _ => Ok(None),
-            };
-        }
     }
 }
 

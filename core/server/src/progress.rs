@@ -308,6 +308,7 @@ mod tests {
             identity: Identity::default(),
             door: "pnp".into(),
             announced_from: None,
+            relay: None,
             open: None,
             address: None,
             contact: None,
@@ -366,7 +367,7 @@ mod tests {
             fetched: 2,
             restarted: true,
         };
-        let told = Happening::Announced { plugin: "acme".into() };
+        let told = Happening::Announced { plugin: "acme".into(), relay: None };
         let seen = vec![
             (1, ordered()),
             (2, Happening::OrderFailed { reason: "off".into() }),
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn each_stage_is_told_by_what_was_seen() {
-        let told = |seconds| vec![(seconds, Happening::Announced { plugin: "acme".into() })];
+        let told = |seconds| vec![(seconds, Happening::Announced { plugin: "acme".into(), relay: None })];
         let of = |record: &Record, seconds| progress(Some(record), &[file(record)], at(seconds));
         assert_eq!(progress(None, &[], at(100)), Progress::NeverSeen);
         assert_eq!(of(&record(Vec::new()), 110), Progress::NeverFetched);

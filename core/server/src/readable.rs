@@ -17,6 +17,7 @@ pub(crate) fn findings(world: &World) -> Vec<Finding> {
     files.extend(world.fleet.holding_passwords().map(|path| (path.to_owned(), "passwords in place")));
     files.insert((settings.secrets.clone(), "secrets"));
     files.insert((settings.secrets_identity.clone(), "the identity that opens encrypted secrets"));
+    files.extend(settings.pnp.relay.keys.iter().map(|key| (key.file.clone(), "a relay's key")));
     // Keys and digests of passwords. The registry holds nothing secret, and the earlier versions of files, which do, are written for
     // the server alone.
     for entry in fs::read_dir(&settings.state).into_iter().flatten().flatten() {
@@ -29,7 +30,7 @@ pub(crate) fn findings(world: &World) -> Vec<Finding> {
     files.iter().filter_map(|(path, what)| finding(path, what)).collect()
 }
 
-fn finding(path: &Path, what: &str) -> Option<Finding> {
+pub(crate) fn finding(path: &Path, what: &str) -> Option<Finding> {
     let real = path.canonicalize().ok()?;
     let mode = fs::metadata(&real).ok()?.permissions().mode() & 0o7777;
     let is_open = |directory: &Path| fs::metadata(directory).is_ok_and(|it| it.permissions().mode() & 0o001 != 0);

@@ -27,6 +27,7 @@ use crate::{
     authority,
     change::stride,
     dispatch::Dispatch,
+    rights,
     run::stopped,
     settings::{HttpsFile, Settings, SettingsFile},
     tls::{self, Tls},
@@ -50,8 +51,28 @@ pub fn first(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     let (files, mut findings) = Files::read(&settings, None);
     let (shelf, problems) = Shelf::build(&settings.places(), None, limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
+    rights::explain(&mut findings);
+    findings.extend(in_the_clear(&settings));
     let tokens = Arc::new(Tokens::of(&settings.state));
     (world(settings, files, Arc::new(shelf), tokens), findings)
+}
+
+/// The people's door takes passwords and keys, and shows those of phones.
+fn in_the_clear(settings: &Settings) -> Option<Finding> {
+    let admin = &settings.admin;
+    let exposed = admin.enabled && !admin.address.is_loopback() && !admin.tls && settings.http.proxies.is_empty();
+    let file = settings.file.as_ref().map_or_else(|| "admin.address".into(), |file| file.display().to_string());
+    exposed.then(|| Finding {
+        file,
+        line: 0,
+        column: 0,
+        severity: Severity::Warning,
+        message: format!(
+            "the device manager listens on {}, and what goes there is not encrypted, passwords and keys among it: `admin: {{ tls: true }}` encrypts it, or let it listen on 127.0.0.1 behind a proxy that does",
+            admin.address
+        ),
+        older_serves: false,
+    })
 }
 
 /// What administrators write, plugins aside.
@@ -164,6 +185,8 @@ pub fn again(
     let known = if asked || !same_ground { Arc::new(current.shelf.willing(asked)) } else { Arc::clone(&current.shelf) };
     let (shelf, problems) = Shelf::build(&settings.places(), Some(&known), limits, prober);
     findings.extend(problems.into_iter().map(Finding::from));
+    rights::explain(&mut findings);
+    findings.extend(in_the_clear(&settings));
     let mut world = world(settings, files, Arc::new(shelf), Arc::clone(&current.tokens));
     if same_ground && same_plugins(current, &world) && !asked {
         world.held.clone_from(&current.held);
@@ -222,9 +245,30 @@ pub fn again(
     (world, findings)
 }
 
+/// Eyes on the disk, open before anything is read: what changes while it is read is seen.
+pub struct Watch {
+    eyes: Eyes,
+    hint: mpsc::Sender<()>,
+    hints: mpsc::Receiver<()>,
+}
+
+impl Watch {
+    pub fn open(settings: &Settings) -> Watch {
+        let (hint, hints) = mpsc::channel::<()>(1);
+        Watch { eyes: Eyes::open(settings, &hint, None), hint, hints }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
 /// Follows the disk until told to stop.
 pub struct Reload {
     pub dispatch: Arc<Dispatch>,
+    pub watch: Watch,
     pub limits: Limits,
     pub overlay: Overlay,
     pub prober: Option<Prober>,
@@ -243,11 +287,9 @@ impl std::fmt::Debug for Reload {
 
 impl Reload {
     /// `now` rings for SIGHUP and for whoever else wants a look at once.
-    pub async fn run(mut self, mut now: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
-        let (hint, mut hints) = mpsc::channel::<()>(1);
-        let mut eyes = Eyes::open(&self.dispatch.world().settings, &hint, None);
-        // Something may have changed between the first reading and the opening of the eyes.
-        let _ = hint.try_send(());
+    pub async fn run(self, mut now: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
+        let Reload { dispatch, watch, limits, overlay, prober, mut shown } = self;
+        let Watch { mut eyes, hint, mut hints } = watch;
         loop {
             let asked = tokio::select! {
                 () = stopped(&mut stop) => return,
@@ -262,16 +304,16 @@ impl Reload {
                     false
                 }
             };
-            let current = self.dispatch.world();
+            let current = dispatch.world();
             let began = Instant::now();
             let mut turns = 0;
             let (world, findings) = loop {
                 turns += 1;
-                let (settings, mut findings) = self.settings(&current.settings);
+                let (settings, mut findings) = Reload::settings(&current.settings, &overlay);
                 // Before anything is read: what changes after the reading must be seen.
                 eyes = eyes.follow(&settings, &hint);
                 while hints.try_recv().is_ok() {}
-                let (limits, prober, before) = (self.limits, self.prober.clone(), Arc::clone(&current));
+                let (limits, prober, before) = (limits, prober.clone(), Arc::clone(&current));
                 let looking =
                     tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref(), asked));
                 let Ok((world, more)) = looking.await else { break (None, findings) };
@@ -289,16 +331,18 @@ impl Reload {
             };
             let (devices, changed) = (world.fleet.len(), asked || changes(&current, &world));
             // Also where it answers as before: it remembers what was refused, and why.
-            self.dispatch.replace(world);
             if changed {
+                dispatch.replace(world);
                 tracing::info!(
                     devices,
                     refused = findings.len(),
                     millis = began.elapsed().as_millis() as u64,
                     "reloaded"
                 );
+            } else {
+                dispatch.renew(world);
             }
-            for finding in findings.iter().filter(|finding| !self.shown.contains(finding)) {
+            for finding in findings.iter().filter(|finding| !shown.contains(finding)) {
                 match finding.severity {
                     Severity::Error => tracing::error!(
                         file = finding.file,
@@ -309,15 +353,15 @@ impl Reload {
                     Severity::Warning => tracing::warn!(file = finding.file, line = finding.line, "{finding}"),
                 }
             }
-            self.shown = findings;
+            shown = findings;
         }
     }
 
     /// The settings as the file has them now, or as they were if it is no good.
-    fn settings(&self, current: &Settings) -> (Settings, Vec<Finding>) {
+    fn settings(current: &Settings, overlay: &Overlay) -> (Settings, Vec<Finding>) {
         let Some(file) = &current.file else { return (current.clone(), Vec::new()) };
         let read = SettingsFile::read(file).and_then(|mut settings| {
-            (self.overlay)(&mut settings);
+            overlay(&mut settings);
             settings.settle(Some(file))
         });
         let finding = |severity, line, column, message| Finding {
@@ -328,11 +372,20 @@ impl Reload {
             message,
             older_serves: severity == Severity::Error,
         };
+        // What is not to be reached would be read as if there were nothing, and every phone be gone.
+        let beyond = read.as_ref().ok().and_then(rights::beyond);
+        if let Some(path) = beyond {
+            let message = format!(
+                "Landlock keeps this process from {}, which these settings name and those at its start did not: restart it. Everything stays as it was",
+                path.display()
+            );
+            return (current.clone(), vec![finding(Severity::Error, 0, 0, message)]);
+        }
         match read {
             Ok(settings) => {
                 let mut findings = Vec::new();
                 if needs_restart(current, &settings) {
-                    let message = "ports, addresses, limits and proxies of the doors change only with a restart";
+                    let message = "ports, addresses, limits and proxies of the doors, and what the process may do, change only with a restart";
                     findings.push(finding(Severity::Warning, 0, 0, message.to_owned()));
                 }
                 let doors = (current.pnp.clone(), current.http.clone(), current.tftp.clone(), current.admin.clone());
@@ -340,8 +393,9 @@ impl Reload {
                 let HttpsFile { enabled, address, port, .. } = current.https;
                 let https = HttpsFile { enabled, address, port, ..settings.https };
                 let without_key = current.without_key;
+                let process = current.process.clone();
                 let (pnp, http, tftp, admin) = doors;
-                (Settings { pnp, http, https, tftp, admin, without_key, ..settings }, findings)
+                (Settings { pnp, http, https, tftp, admin, process, without_key, ..settings }, findings)
             }
             Err(error) => {
                 let refused =
@@ -367,7 +421,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> bool {
     let http = |settings: &Settings| crate::settings::HttpFile { enabled: true, ..settings.http.clone() };
     let doors = |settings: &Settings| {
         let https = (settings.https.enabled, settings.https.address, settings.https.port);
-        serde_json::to_string(&(&settings.pnp, http(settings), https, &settings.tftp)).unwrap_or_default()
+        serde_json::to_string(&(&settings.pnp, http(settings), https, &settings.tftp, &settings.process))
+            .unwrap_or_default()
     };
     doors(old) != doors(new)
 }

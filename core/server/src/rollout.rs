@@ -427,7 +427,7 @@ impl Rollouts {
 
     fn write(&self) -> io::Result<()> {
         let all = self.lock().clone();
-        edit::write(&self.path, Some(&serde_json::to_string(&all)?), 0o600)
+        edit::write(&self.path, Some(&serde_json::to_vec(&all)?), 0o600)
     }
 
     /// Writes what changed, until the end.

@@ -19,21 +19,55 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     dispatch::Dispatch,
     http::{self, HttpLimits, Listeners},
-    limits::{tcp_owner, udp_owner},
+    limits::{self, Room, remember_owners, tcp_owner, udp_owner},
     network::{Hearing, Network},
     pnp::{
         exchange::{Counters, Exchange, Wanted, reply_socket},
         interfaces::{self, Changes, Interface},
-        listener::{Ears, group},
+        listener::{Ears, ListenError, WAITING, group},
+        relay::door,
     },
-    reload::{Overlay, Reload},
+    reload::{Overlay, Reload, Watch},
     settings::Settings,
     tftp::{self, TftpLimits},
     world::{Finding, World},
 };
 
+/// What has to be opened while the process may still do everything: hearing the group takes CAP_NET_RAW, and its buffer CAP_NET_ADMIN.
+#[derive(Debug)]
+pub struct Early {
+    /// None where PnP is not wanted.
+    pnp: Option<EarlyPnp>,
+}
+
+#[derive(Debug)]
+struct EarlyPnp {
+    ears: Result<Ears, ListenError>,
+    reply: io::Result<std::net::UdpSocket>,
+    /// None where no relay has a key.
+    relays: Option<Result<door::Early, door::DoorError>>,
+}
+
+impl Early {
+    pub fn open(settings: &Settings) -> Early {
+        let Settings { pnp, http, https, tftp, admin, .. } = settings;
+        // Who is in the way is not to be seen later.
+        let (tcp, udp) = ([http.port, https.port, admin.port], [tftp.port, pnp.reply_port, pnp.relay.port]);
+        remember_owners(&tcp, &udp);
+        let open = || EarlyPnp {
+            ears: Ears::open(pnp.listen, group(pnp.group, pnp.port), pnp.receive_buffer),
+            reply: reply_socket(pnp.reply_port, pnp.receive_buffer),
+            relays: door::open(&pnp.relay),
+        };
+        Early { pnp: pnp.enabled.then(open) }
+    }
+}
+
 /// What the caller brings.
 pub struct Start {
+    pub early: Early,
+    /// Open since before the world was made.
+    pub watch: Watch,
     pub world: World,
     /// What was found while the world was made; shown once.
     pub findings: Vec<Finding>,
@@ -84,7 +118,14 @@ pub enum RunError {
 pub async fn run(start: Start) -> Result<(), RunError> {
     let mut world = start.world;
     let stop = start.stop;
-    raise_descriptors();
+    let room = limits::files().map_or(Room::default(), Room::within);
+    if room.connections < world.settings.http.connections || room.transfers < world.settings.tftp.transfers {
+        tracing::warn!(
+            connections = room.connections,
+            transfers = room.transfers,
+            "this process may open so few files that no more than this is served at a time, whatever the settings say (raise LimitNOFILE= in the unit, or ulimit -n)"
+        );
+    }
     let seen = Arc::new(Network::default());
     let plain = if world.settings.http.enabled { listen_http(&world.settings, Scheme::Plain, &seen) } else { None };
     let secured =
@@ -115,16 +156,25 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     let stop_listening = Arc::new(AtomicBool::new(false));
     let counters = Arc::new(Counters::default());
 
-    let ears = if settings.pnp.enabled {
-        open_pnp(&settings, &dispatch, &network, &seen, &counters, &stop, &stop_listening, &mut tasks, &mut doors)
-    } else {
-        None
-    };
+    let ears = start.early.pnp.and_then(|early| {
+        open_pnp(
+            early,
+            &settings,
+            &dispatch,
+            &network,
+            &seen,
+            &counters,
+            &stop,
+            &stop_listening,
+            &mut tasks,
+            &mut doors,
+        )
+    });
     if plain.is_some() || secured.is_some() {
-        open_http(plain, secured, &settings, &dispatch, &stop, &mut tasks, &mut doors);
+        open_http(plain, secured, &settings, room, &dispatch, &stop, &mut tasks, &mut doors);
     }
     let tftp = if settings.tftp.enabled {
-        open_tftp(&settings, &dispatch, &network.borrow(), &seen, &mut doors).await
+        open_tftp(&settings, room, &dispatch, &network.borrow(), &seen, &mut doors).await
     } else {
         None
     };
@@ -147,6 +197,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
 
     let reload = Reload {
         dispatch: Arc::clone(&dispatch),
+        watch: start.watch,
         limits: start.limits,
         overlay: start.overlay,
         prober: start.prober,
@@ -154,6 +205,7 @@ pub async fn run(start: Start) -> Result<(), RunError> {
     };
     tasks.spawn(reload.run(start.reload, stop.clone()));
     tasks.spawn(crate::enrol::run(Arc::clone(&dispatch), stop.clone()));
+    tasks.spawn(crate::ready::run(Arc::clone(&dispatch), stop.clone()));
     tasks.spawn(count_drops(Arc::clone(&counters), stop.clone()));
     let world = dispatch.world();
     let summary =
@@ -207,6 +259,7 @@ fn open_store(settings: &Settings, dispatch: &Dispatch) -> Option<Arc<Store>> {
     reason = "it is the one place where all of these meet, and each is named where it comes from"
 )]
 fn open_pnp(
+    EarlyPnp { ears, reply, relays }: EarlyPnp,
     settings: &Settings,
     dispatch: &Arc<Dispatch>,
     network: &watch::Receiver<Vec<Interface>>,
@@ -218,7 +271,7 @@ fn open_pnp(
     doors: &mut Vec<String>,
 ) -> Option<Ears> {
     let pnp = &settings.pnp;
-    let mut ears = match Ears::open(pnp.listen, group(pnp.group, pnp.port), pnp.receive_buffer) {
+    let mut ears = match ears {
         Ok(ears) => ears,
         Err(error) => {
             tracing::error!("phones are not heard: {error}");
@@ -238,16 +291,18 @@ fn open_pnp(
     }
     tell_joins(ears.follow(&network.borrow(), &pnp.interfaces), seen);
     let dropped = Arc::new(AtomicU64::new(0));
-    let opened = reply_socket(pnp.reply_port, pnp.receive_buffer).and_then(|socket| {
+    let opened = reply.and_then(tokio::net::UdpSocket::from_std).and_then(|socket| {
         let port = socket.local_addr()?.port();
         let wanted = Wanted { per_source: pnp.per_source, off_link: pnp.off_link };
         let exchange =
             Exchange::new(Arc::clone(dispatch), socket, network.clone(), Arc::clone(counters))?.wanting(wanted);
         dispatch.connect(exchange.wishes());
-        Ok((port, exchange, ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped), Arc::clone(&seen.heard))?))
+        let (heard, datagrams) = mpsc::channel(WAITING);
+        ears.listen(Arc::clone(stop_listening), Arc::clone(&dropped), Arc::clone(&seen.heard), heard.clone())?;
+        Ok((port, exchange, heard, datagrams))
     });
     match opened {
-        Ok((port, exchange, datagrams)) => {
+        Ok((port, exchange, heard, datagrams)) => {
             let joined = ears.joined().collect::<Vec<_>>().join(" ");
             doors.push(format!(
                 "PnP {}:{} ({} socket on {}, answers from port {port})",
@@ -263,6 +318,20 @@ fn open_pnp(
                 reply_port: port,
                 inode: ears.inode().ok(),
             });
+            match relays {
+                Some(Ok(relays)) => {
+                    let names: Vec<&str> = relays.known.iter().map(|known| &*known.name).collect();
+                    doors.push(format!("relays {} at port {}", names.join(" "), pnp.relay.port));
+                    let serving = door::serve(relays, heard, Arc::clone(&dropped), Arc::clone(counters), stop.clone());
+                    tasks.spawn(async move {
+                        if let Err(error) = serving.await {
+                            tracing::error!(%error, "relays are not heard");
+                        }
+                    });
+                }
+                Some(Err(error)) => tracing::error!("relays are not heard: {error}. Phones here are served as ever"),
+                None => {}
+            }
             tasks.spawn(exchange.run(datagrams, stop.clone()));
             let (counters, mut stop) = (Arc::clone(counters), stop.clone());
             tasks.spawn(async move {
@@ -329,18 +398,20 @@ fn listen_http(settings: &Settings, scheme: Scheme, seen: &Network) -> Option<st
     None
 }
 
+#[expect(clippy::too_many_arguments, reason = "as of open_pnp")]
 fn open_http(
     plain: Option<std::net::TcpListener>,
     secured: Option<std::net::TcpListener>,
     settings: &Settings,
+    room: Room,
     dispatch: &Arc<Dispatch>,
     stop: &watch::Receiver<bool>,
     tasks: &mut tokio::task::JoinSet<()>,
     doors: &mut Vec<String>,
 ) {
     let limits = HttpLimits {
-        connections: settings.http.connections,
-        connections_per_peer: settings.http.connections_per_peer,
+        connections: settings.http.connections.min(room.connections),
+        connections_per_peer: settings.http.connections_per_peer.min(Room::share(room.connections)),
         ..HttpLimits::default()
     };
     doors.extend(plain.as_ref().map(|_| format!("HTTP {}", settings.http_socket())));
@@ -358,17 +429,19 @@ fn open_http(
 
 async fn open_tftp(
     settings: &Settings,
+    room: Room,
     dispatch: &Arc<Dispatch>,
     network: &[Interface],
     seen: &Network,
     doors: &mut Vec<String>,
 ) -> Option<tftp::Door> {
     let limits = TftpLimits {
-        transfers: settings.tftp.transfers,
-        transfers_per_peer: settings.tftp.transfers_per_peer,
+        transfers: settings.tftp.transfers.min(room.transfers),
+        transfers_per_peer: settings.tftp.transfers_per_peer.min(Room::share(room.transfers)),
         ..TftpLimits::default()
     };
-    let mut door = tftp::Door::new(Arc::clone(dispatch), settings.tftp.port, limits);
+    let file = &settings.tftp;
+    let mut door = tftp::Door::new(Arc::clone(dispatch), file.engine, file.port_per_transfer, file.port, limits);
     let synced = door.sync_addresses(&tftp_addresses(settings, network)).await;
     tell_tftp(settings, &synced);
     note_tftp(settings, &synced, seen);
@@ -518,18 +591,6 @@ async fn count_drops(counters: Arc<Counters>, mut stop: watch::Receiver<bool>) {
             tracing::warn!(overflow = now.0 - told.0, unreadable = now.1 - told.1, "datagrams dropped");
             told = now;
         }
-    }
-}
-
-/// Every transfer and connection is a descriptor; the usual soft limit of 1024 is not enough for a building.
-fn raise_descriptors() {
-    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
-        Ok((soft, hard)) if soft < hard => {
-            if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard) {
-                tracing::debug!(%error, "cannot raise the limit of open files");
-            }
-        }
-        _ => {}
     }
 }
 

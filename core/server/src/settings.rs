@@ -4,6 +4,7 @@
 //! What phones should be is not here but in profiles.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -17,7 +18,13 @@ use provost_plugin::model::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{guard::Rules, http::Proxies, pnp::exchange::Wanted, quiet::Hours};
+use crate::{
+    guard::Rules,
+    http::Proxies,
+    pnp::{exchange::Wanted, relay},
+    quiet::Hours,
+    tftp::TftpEngine,
+};
 
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -60,6 +67,7 @@ pub struct SettingsFile {
     pub forward: Vec<ForwardFile>,
     pub rollouts: RolloutsFile,
     pub defence: DefenceFile,
+    pub process: ProcessFile,
     pub log: LogFile,
 }
 
@@ -104,6 +112,35 @@ pub struct PnpFile {
     pub per_source: u32,
     /// Hear phones whose address is in none of this server's own networks.
     pub off_link: bool,
+    pub relay: RelayFile,
+}
+
+/// Relays in subnets beyond a router, which hear phones there (`provost relay`).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelayFile {
+    /// UDP port where relays are heard, if any has a key.
+    pub port: u16,
+    pub keys: Vec<RelayKeyFile>,
+}
+
+impl Default for RelayFile {
+    fn default() -> RelayFile {
+        RelayFile { port: relay::PORT, keys: Vec::new() }
+    }
+}
+
+/// The key of one relay.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RelayKeyFile {
+    /// What the relay is called in the log and in phones' histories.
+    pub name: String,
+    /// File with the secret that the relay has too.
+    pub file: PathBuf,
+    /// The phones for which it may speak.
+    #[schemars(with = "String")]
+    pub network: Ipv4Net,
 }
 
 impl Default for PnpFile {
@@ -118,6 +155,7 @@ impl Default for PnpFile {
             receive_buffer: 16 << 20,
             per_source: Wanted::default().per_source,
             off_link: Wanted::default().off_link,
+            relay: RelayFile::default(),
         }
     }
 }
@@ -221,6 +259,9 @@ pub struct TftpFile {
     #[schemars(with = "Vec<String>")]
     pub addresses: Vec<IpAddr>,
     pub port: u16,
+    pub engine: TftpEngine,
+    /// Each transfer from a port of its own, as the RFC has it. Without, all come from the port that was asked, for the sake of firewalls.
+    pub port_per_transfer: bool,
     /// Transfers at one time.
     pub transfers: usize,
     /// Transfers at one time from one address.
@@ -229,7 +270,15 @@ pub struct TftpFile {
 
 impl Default for TftpFile {
     fn default() -> TftpFile {
-        TftpFile { enabled: true, addresses: Vec::new(), port: 69, transfers: 2048, transfers_per_peer: 64 }
+        TftpFile {
+            enabled: true,
+            addresses: Vec::new(),
+            port: 69,
+            engine: TftpEngine::Own,
+            port_per_transfer: true,
+            transfers: 2048,
+            transfers_per_peer: 64,
+        }
     }
 }
 
@@ -238,15 +287,17 @@ impl Default for TftpFile {
 #[serde(default, deny_unknown_fields)]
 pub struct AdminFile {
     pub enabled: bool,
-    /// Only this machine, until told otherwise. What goes over the network is not encrypted.
+    /// Only this machine, until told otherwise.
     #[schemars(with = "String")]
     pub address: IpAddr,
     pub port: u16,
+    /// Encrypted, with the certificate of `https`, whether that door is open or not.
+    pub tls: bool,
 }
 
 impl Default for AdminFile {
     fn default() -> AdminFile {
-        AdminFile { enabled: true, address: Ipv4Addr::LOCALHOST.into(), port: 8081 }
+        AdminFile { enabled: true, address: Ipv4Addr::LOCALHOST.into(), port: 8081, tls: false }
     }
 }
 
@@ -293,6 +344,24 @@ pub struct ForwardFile {
     pub network: Option<Ipv4Net>,
 }
 
+/// What the server may do once it has started. Changes take a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessFile {
+    /// The user that it becomes where root starts it.
+    pub user: Option<String>,
+    /// Keep CAP_NET_ADMIN, with which the TFTP door has large receive buffers on addresses that come later, too.
+    pub net_admin: bool,
+    /// Reach no files but in the directories that the settings name, where the kernel has Landlock.
+    pub landlock: bool,
+}
+
+impl Default for ProcessFile {
+    fn default() -> ProcessFile {
+        ProcessFile { user: None, net_admin: false, landlock: true }
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogFile {
@@ -318,6 +387,8 @@ const KEY_OF_PASSWORDS: &str = "passwords.key";
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub file: Option<PathBuf>,
+    /// What the others are relative to; empty is where the process stands.
+    pub data: PathBuf,
     pub profiles: PathBuf,
     pub templates: PathBuf,
     pub overrides: PathBuf,
@@ -344,6 +415,7 @@ pub struct Settings {
     pub forward: Vec<ForwardFile>,
     pub rollouts: RolloutsFile,
     pub defence: DefenceFile,
+    pub process: ProcessFile,
     pub log: LogFile,
 }
 
@@ -434,6 +506,15 @@ impl SettingsFile {
         if !self.pnp.group.is_multicast() {
             problems.push(format!("pnp.group {} is not a multicast address", self.pnp.group));
         }
+        let mut relays = BTreeSet::new();
+        for RelayKeyFile { name, .. } in &self.pnp.relay.keys {
+            let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+            if name.is_empty() || name.chars().count() > 32 || !name.chars().all(is_plain) {
+                problems.push(format!("pnp.relay.keys: \"{name}\" cannot be the name of a relay: up to 32 letters, digits, \"-\", \"_\" and \".\""));
+            } else if !relays.insert(name) {
+                problems.push(format!("pnp.relay.keys: there are two of the name \"{name}\""));
+            }
+        }
         if let Some(name) = &self.http.proxy_certificate_header
             && HeaderName::from_bytes(name.as_bytes()).is_err()
         {
@@ -482,7 +563,15 @@ impl SettingsFile {
             secrets_identity: self.secrets_identity.map_or(identity, |path| root.join(path)),
             without_key: WithoutKey::default(),
             state,
-            pnp: self.pnp,
+            pnp: PnpFile {
+                relay: RelayFile {
+                    keys: (self.pnp.relay.keys.into_iter())
+                        .map(|key| RelayKeyFile { file: root.join(key.file), ..key })
+                        .collect(),
+                    ..self.pnp.relay
+                },
+                ..self.pnp
+            },
             http: self.http,
             https: HttpsFile {
                 certificate: self.https.certificate.map(|path| root.join(path)),
@@ -497,6 +586,8 @@ impl SettingsFile {
             forward: self.forward,
             rollouts: self.rollouts,
             defence: self.defence,
+            process: self.process,
+            data: root,
             log: self.log,
         })
     }
@@ -577,7 +668,7 @@ impl Settings {
     }
 
     /// Who may speak for others.
-    pub(crate) fn proxies(&self) -> Proxies {
+    pub fn proxies(&self) -> Proxies {
         let header = self.http.proxy_certificate_header.as_ref();
         Proxies {
             networks: self.http.proxies.clone(),
@@ -639,6 +730,10 @@ mod tests {
         let error = settle("{public_url: 'gopher://x', forward: [{url: 'http://x/{serial}'}], pnp: {group: 10.0.0.1}}")
             .unwrap_err();
         assert_eq!(error.problems.len(), 3, "{error}");
+        let key = |name| format!("{{name: {name}, file: x.key, network: 10.2.0.0/24}}");
+        let keys = format!("pnp: {{relay: {{keys: [{}, {}, {}]}}}}", key("north"), key("north"), key("'a b'"));
+        let error = settle(&keys).unwrap_err();
+        assert_eq!(error.problems.len(), 2, "{error}");
         assert!(serde_yaml::from_str::<SettingsFile>("htp: {port: 80}").unwrap_err().to_string().contains("htp"));
     }
 }

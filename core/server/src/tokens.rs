@@ -9,9 +9,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs, io,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +22,7 @@ use provost_plugin::MacAddr;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::edit;
+use crate::{edit, same};
 
 /// Below the state directory.
 const FILE: &str = "tokens.json";
@@ -66,6 +68,7 @@ pub struct Tokens {
     /// Read, or made, when the first token is wanted.
     kept: Mutex<Option<Kept>>,
     used: Mutex<HashMap<(MacAddr, u32, Salt), Use>>,
+    revoked: AtomicU64,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -91,13 +94,18 @@ impl fmt::Debug for Tokens {
 impl Tokens {
     /// Those whose key is kept below this directory.
     pub fn of(state: &Path) -> Tokens {
-        Tokens { path: state.join(FILE), kept: Mutex::default(), used: Mutex::default() }
+        Tokens { path: state.join(FILE), kept: Mutex::default(), used: Mutex::default(), revoked: AtomicU64::new(0) }
     }
 
     /// Those of a key that everybody knows, for tests of what files say.
     pub fn for_show() -> Tokens {
         let kept = Kept { key: "0".repeat(64), revoked: BTreeMap::new() };
-        Tokens { path: PathBuf::new(), kept: Mutex::new(Some(kept)), used: Mutex::default() }
+        Tokens {
+            path: PathBuf::new(),
+            kept: Mutex::new(Some(kept)),
+            used: Mutex::default(),
+            revoked: AtomicU64::new(0),
+        }
     }
 
     /// The token for a phone that is told its URL now.
@@ -133,10 +141,10 @@ impl Tokens {
             return Ok(Worth::Wrong);
         }
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(issued));
-        let age = now.duration_since(then).unwrap_or_default();
+        let age = apart(now, then);
         let mut used = lock(&self.used);
         if let Some(first) = used.get(&(mac, issued, salt)) {
-            let is_booting = now.duration_since(first.since).unwrap_or_default() <= BOOT;
+            let is_booting = apart(now, first.since) <= BOOT;
             return Ok(if first.by == by && is_booting { Worth::Good } else { Worth::Over });
         }
         if age > FRESH {
@@ -162,10 +170,16 @@ impl Tokens {
         *next.revoked.entry(mac).or_default() += 1;
         if !self.path.as_os_str().is_empty() {
             let text = serde_json::to_string_pretty(&next).unwrap_or_default();
-            edit::write(&self.path, Some(&text), 0o600).map_err(|error| self.wrong("cannot write", error))?;
+            edit::write(&self.path, Some(text.as_bytes()), 0o600).map_err(|error| self.wrong("cannot write", error))?;
         }
         *kept = next;
+        self.revoked.fetch_add(1, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// How often tokens were revoked since the start: as long as that stays, a phone's steady token does.
+    pub(crate) fn revoked(&self) -> u64 {
+        self.revoked.load(Ordering::Acquire)
     }
 
     fn tag(&self, words: &[&str], mac: MacAddr) -> Result<[u8; 32], TokenError> {
@@ -209,21 +223,10 @@ impl Tokens {
     fn make(&self) -> io::Result<()> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
-        let text = serde_json::to_vec_pretty(&Kept { key: hex(&key), revoked: BTreeMap::new() })?;
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let temporary = self.path.with_extension(format!("new.{}", hex(&key[..4])));
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| io::Write::write_all(&mut file, &text).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::hard_link(&temporary, &self.path));
-        let _ = fs::remove_file(&temporary);
-        match written {
+        let text = serde_json::to_string_pretty(&Kept { key: hex(&key), revoked: BTreeMap::new() })?;
+        match provost_fleet::keep(&self.path, &text) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::File::open(directory)?.sync_all(),
+            _ => Ok(()),
         }
     }
 
@@ -269,10 +272,9 @@ fn is_token(word: &str) -> bool {
         && word[1..].bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether two tokens are the same, in a time that does not tell how far they are.
-fn same(one: &str, other: &str) -> bool {
-    one.len() == other.len()
-        && one.bytes().zip(other.bytes()).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+/// Time between the two, whichever came first: a token of a time that the clock has left again is none of now.
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|before| before.duration())
 }
 
 fn seconds(time: SystemTime) -> u32 {
@@ -317,6 +319,9 @@ mod tests {
         let late = tokens.first(MAC, start + Duration::from_secs(5)).unwrap();
         assert_eq!(tokens.worth(Some(&late), MAC, address(7), later(1_000)).unwrap(), Worth::Over);
         assert_eq!(tokens.worth(None, MAC, address(7), start).unwrap(), Worth::None);
+        // The clock was ahead, and is back.
+        let ahead = tokens.first(MAC, later(40_000_000)).unwrap();
+        assert_eq!(tokens.worth(Some(&ahead), MAC, address(7), later(1_000)).unwrap(), Worth::Over);
         let forged = format!("t{}", "0".repeat(32));
         assert_eq!(tokens.worth(Some(&forged), MAC, address(7), start).unwrap(), Worth::Wrong);
     }

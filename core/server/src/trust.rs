@@ -23,6 +23,9 @@ pub struct Shown<'a> {
     pub relayed: bool,
     /// From where the phone announced itself last.
     pub announced_from: Option<IpAddr>,
+    /// The kernel of a relay in its subnet had its own MAC address behind this address when it announced itself from here, and nobody
+    /// else has since.
+    pub seen_by_relay: bool,
     pub token: Worth,
     pub login: Login,
     pub certificate: Option<&'a ClientCertificate>,
@@ -108,7 +111,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::Unproven { address, relayed: false } => write!(
                 f,
-                "{address} asked for it from beyond a router, where its MAC address cannot be seen: open it, give it a token, credentials or a certificate, or write trust.address: anywhere for that network"
+                "{address} asked for it from beyond a router, where its MAC address cannot be seen: run a relay there, open it, give it a token, credentials or a certificate, or write trust.address: anywhere for that network"
             ),
             Refusal::Unproven { address, relayed: true } => write!(
                 f,
@@ -188,7 +191,7 @@ pub fn from(mac: MacAddr, trust: &Trust, shown: &Shown, is_proven: bool) -> Opti
         (_, Whence::Here) => None,
         (_, Whence::OnLink(Some(is))) if is == mac => None,
         (Asking::Announced, _) if shown.announced_from == Some(address) => None,
-        (_, Whence::Beyond) if is_proven => None,
+        (_, Whence::Beyond) if is_proven || shown.seen_by_relay => None,
         (Asking::Announced, whence) => Some(Refusal::NotFromThere { address, announced: shown.announced_from, whence }),
         (_, Whence::OnLink(Some(is))) => Some(Refusal::OtherPhone { address, is }),
         (_, Whence::OnLink(None)) => Some(Refusal::Unresolved { address }),
@@ -202,7 +205,7 @@ pub fn in_words(trust: &Trust) -> Vec<String> {
         Asking::Anywhere => "whoever knows its MAC address may ask, from anywhere".to_owned(),
         Asking::Announced => "it has to ask from where it announced itself, or with its own MAC address".to_owned(),
         Asking::Phone => {
-            "it has to ask with its own MAC address; from beyond a router with something that only it has".to_owned()
+            "it has to ask with its own MAC address; from beyond a router with something that only it has, or from where a relay has seen it".to_owned()
         }
     }];
     match trust.token.unwrap_or_default() {
@@ -248,6 +251,7 @@ mod tests {
             whence,
             relayed: false,
             announced_from: None,
+            seen_by_relay: false,
             token: Worth::None,
             login: Login::Missing,
             certificate: None,
@@ -273,6 +277,10 @@ mod tests {
         assert_eq!(said(&shown(Whence::Here)), None);
         let relayed = Shown { relayed: true, ..shown(Whence::Here) };
         assert!(matches!(said(&relayed), Some(Refusal::Unproven { relayed: true, .. })));
+        let seen = Shown { seen_by_relay: true, ..shown(Whence::Beyond) };
+        assert_eq!(said(&seen), None, "a relay's kernel has seen what ours cannot");
+        assert!(said(&Shown { whence: Whence::OnLink(Some(OTHER)), ..seen.clone() }).is_some(), "ours knows better");
+        assert!(said(&Shown { relayed: true, ..seen }).is_some());
         let with_token = Shown { token: Worth::Good, ..shown(Whence::Beyond) };
         assert_eq!(said(&with_token), None);
         // A stolen token is no good in another phone's hands on the same network.

@@ -16,7 +16,7 @@ use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, R
 use provost_host::{CallError, Choice, InService, Route, Shelf};
 use provost_plugin::{
     Announced, Complaint, MacAddr, Phone, PluginError, Secret, expand_url,
-    model::{Identity, Line, PendingFiles, Protocol, Sip, TokenUse, Trust},
+    model::{Identity, Line, PendingFiles, Protocol, Settings as PhoneSettings, Sip, TokenUse, Trust},
     offered_files, offers,
     spec::{FileKind, FileSpec},
 };
@@ -133,7 +133,7 @@ impl From<provost_fleet::Problem> for Finding {
 }
 
 /// Who asks, and on which of our addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// What this request and those before it told.
     pub identity: Identity,
@@ -245,7 +245,7 @@ impl World {
     }
 
     /// This server as the phone with these settings reaches it, without a token.
-    fn base_url(&self, settings: &provost_plugin::model::Settings, peer: &Peer) -> String {
+    fn base_url(&self, settings: &PhoneSettings, peer: &Peer) -> String {
         let wanted = settings.provisioning.protocol.unwrap_or(Protocol::Http);
         self.settings.base_url(peer.address, peer.local, wanted)
     }
@@ -255,22 +255,18 @@ impl World {
         if let Some(older) = self.held.get(&mac) {
             return older.resolve(mac, plugin, peer);
         }
-        let resolve = |base_url: String| {
-            let place = Place { address: peer.address, interface: peer.interface.clone(), base_url };
-            let asker = Asker { mac, identity: peer.identity.clone(), place };
-            self.fleet.resolve(&asker, &plugin.spec).map_err(|error| error.to_string())
-        };
-        let usual = self.settings.base_url(peer.address, peer.local, Protocol::Http);
-        let mut resolved = resolve(usual.clone())?;
+        let place = Place { address: peer.address, interface: peer.interface.clone(), base_url: String::new() };
+        let asker = Asker { mac, identity: peer.identity.clone(), place };
         // Which protocol the base URL has, and whether there is a token in it, is itself a setting of the phone.
+        let base_url = |settings: &PhoneSettings| {
+            let base_url = self.base_url(settings, peer);
+            if !has_token(&settings.trust) {
+                return Ok(base_url);
+            }
+            Ok(tokens::with(&base_url, &self.tokens.steady(mac).map_err(|error| error.to_string())?))
+        };
+        let mut resolved = self.fleet.resolve_at(&asker, &plugin.spec, base_url).map_err(|error| error.to_string())?;
         let wanted = resolved.phone.settings.provisioning.protocol;
-        let mut base_url = self.base_url(&resolved.phone.settings, peer);
-        if has_token(&resolved.trust) {
-            base_url = tokens::with(&base_url, &self.tokens.steady(mac).map_err(|error| error.to_string())?);
-        }
-        if base_url != usual {
-            resolved = resolve(base_url)?;
-        }
         if wanted == Some(Protocol::Https)
             && !self.settings.https.enabled
             && self.settings.given_url(peer.address).is_none()
@@ -382,18 +378,18 @@ impl World {
             ),
             ..peer.clone()
         };
-        let resolved = match mac {
+        let mut resolved = match mac {
             Some(mac) => Some(self.resolve(mac, &plugin, &peer).map_err(|error| NotLocated::Failed(Some(mac), error))?),
             None => None,
         };
         let why = format!("{} has no such file for this model with these options", plugin.spec.vendor);
         for route in routes.iter().filter(own) {
             let file = &plugin.spec.files[route.file];
-            let resolved = match (file.kind, &resolved) {
+            let shared = match (file.kind, &resolved) {
                 // Shared files hold nothing secret, whoever asks.
                 (FileKind::Common, _) => {
                     let model = route.captured.model.as_deref().or(peer.identity.model.as_deref());
-                    self.common(&plugin, model, &peer)?
+                    Some(self.common(&plugin, model, &peer)?)
                 }
                 (FileKind::Directory, Some(resolved)) => {
                     let named =
@@ -404,9 +400,9 @@ impl World {
                     let book = Arc::clone(book);
                     let mut resolved = resolved.clone().impersonal();
                     resolved.phone.book = Some(book);
-                    resolved
+                    Some(resolved)
                 }
-                (_, Some(resolved)) => resolved.clone(),
+                (_, Some(_)) => None,
                 (_, None) => {
                     // Not on to a looser name: what the phone means by this one is settled.
                     return Err(NotLocated::Unknown(format!(
@@ -414,7 +410,11 @@ impl World {
                     )));
                 }
             };
-            if offers(file, &resolved.phone) {
+            let found = match shared {
+                Some(shared) => Some(shared).filter(|shared| offers(file, &shared.phone)),
+                None => resolved.take_if(|resolved| offers(file, &resolved.phone)),
+            };
+            if let Some(resolved) = found {
                 return Ok(Located {
                     plugin: Arc::clone(&plugin),
                     choice,
@@ -475,7 +475,7 @@ impl World {
             return Ok(Some(found));
         }
         // The root that phones are to trust is no secret, and it is fetched by those that do not trust it yet.
-        if path == authority::CA
+        if [authority::CA, authority::CA_DER].contains(&path)
             && let Some(found) = assets::find(&authority::place(&self.settings), path)?
         {
             return Ok(Some(found));
@@ -546,7 +546,7 @@ pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, Str
     })
 }
 
-fn has_token(trust: &Trust) -> bool {
+pub(crate) fn has_token(trust: &Trust) -> bool {
     matches!(trust.token, Some(TokenUse::Offered | TokenUse::Required))
 }
 

@@ -24,7 +24,7 @@ use provost_server::{
             reply_socket,
         },
         interfaces,
-        listener::Datagram,
+        listener::{Came, Datagram},
         resync::{NotResynced, Resync, Resynced},
     },
     settings::SettingsFile,
@@ -105,6 +105,7 @@ impl Site {
             contact: phone.address,
             interface: "lo".into(),
             local: Ipv4Addr::LOCALHOST,
+            relay: None,
             again: false,
         };
         self.dispatch.announce(heard).await;
@@ -464,6 +465,7 @@ async fn a_phone_that_never_announced_itself_is_told_where_it_fetched_from() {
         address: Some((*usual.address.ip()).into()),
         interface: None,
         local: None,
+        relay: None,
         at: SystemTime::now(),
     };
     site.dispatch.registry.observe(sighting, provost_fleet::State::Known);
@@ -522,7 +524,7 @@ fn open<A: Announcer>(announcer: &Arc<A>) -> (Door, mpsc::Sender<Again>) {
     let network = interfaces::list().unwrap();
     let lo = network.iter().find(|interface| interface.name == "lo").expect("there is always a loopback").index;
     let (sender, network) = watch::channel(network);
-    let socket = reply_socket(0, 0).unwrap();
+    let socket = tokio::net::UdpSocket::from_std(reply_socket(0, 0).unwrap()).unwrap();
     // From one address, as no building of phones asks.
     let wanted = Wanted { per_source: 0, ..Wanted::default() };
     let exchange = Exchange::new(Arc::clone(announcer), socket, network, Arc::new(Counters::default())).unwrap();
@@ -544,7 +546,7 @@ impl Site {
 
 impl Door {
     async fn hear(&self, phone: &Phone, bytes: Vec<u8>) {
-        self.heard.send(Datagram { bytes, from: phone.address, interface: self.lo }).await.unwrap();
+        self.heard.send(Datagram { bytes, from: phone.address, came: Came::Here(self.lo) }).await.unwrap();
     }
 }
 

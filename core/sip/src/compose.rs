@@ -1,16 +1,14 @@
 //! Writes what goes to phones: the 200 to a SUBSCRIBE, the NOTIFY that follows it, and NOTIFYs nobody asked for.
 //!
-//! Everything is built of rsip's headers and passes `seal`, which is the only place where bytes are made: rsip prints
-//! header values unchecked, does not count the body, and puts it through lossy UTF-8. Addresses, tags and branches come
-//! from the caller.
+//! Everything passes [`Lines`], the only place where bytes are made: rsip prints header values unchecked, does not count the body, and
+//! puts it through lossy UTF-8. What a phone is ordered is built of rsip's headers. The two messages for which a whole building waits
+//! at once are written straight from the phone's own bytes, without a string for each header. Addresses, tags and branches come from
+//! the caller.
 
 use std::net::SocketAddr;
 
-use rsip::headers::{
-    Allow, CSeq, CallId, Contact, ContentLength, ContentType, Event, Expires, From as FromHeader, MaxForwards, Server,
-    SubscriptionState, Supported, To, UserAgent, Via,
-};
-use rsip::{Header, Headers, Method};
+use rsip::headers::{CallId, Event, From as FromHeader, SubscriptionState, To, UserAgent};
+use rsip::{Header, Method, typed};
 
 use crate::digest::Authorization;
 use crate::params::is_token;
@@ -19,6 +17,9 @@ use crate::subscribe::Subscribe;
 use crate::uri::{Uri, bracketed};
 use crate::via;
 use crate::wire::{Octets, octets, text};
+
+/// Most of ours are shorter, bytes.
+const TYPICAL: usize = 1024;
 
 /// What must not go out, or would not be understood if it did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,20 +88,21 @@ pub struct Unsolicited<'a> {
 /// The `200 OK` to a SUBSCRIBE. What identifies the request goes back byte for byte, as phones compare it so.
 pub fn ok(subscribe: &Subscribe, reply: &Reply<'_>) -> Result<Vec<u8>, Unsendable> {
     let echo = &subscribe.echo;
-    let mut headers = Headers::default();
+    let mut message = Lines::begin(&[b"SIP/2.0 200 OK"]);
     for (index, via) in echo.vias.iter().enumerate() {
-        let value = if index == 0 { text(&via::fill(&via.0, &subscribe.via, reply.source)) } else { text(&via.0) };
-        headers.push(Via::from(value).into());
+        match index {
+            0 => message.header("Via", &[&via::fill(&via.0, &subscribe.via, reply.source)]),
+            _ => message.header("Via", &[&via.0]),
+        }
     }
-    headers.push(FromHeader::from(text(&echo.from.0)).into());
-    headers.push(To::from(with_our_tag(subscribe, reply.tag)?).into());
-    headers.push(CallId::from(text(&echo.call_id.0)).into());
-    headers.push(CSeq::from(text(&echo.cseq.0)).into());
-    headers.push(Contact::from(format!("<{}>", Uri::at(reply.local))).into());
-    headers.push(Expires::from(0).into());
-    headers.push(Server::from(text(reply.product.as_bytes())).into());
-    let response = rsip::Response { status_code: rsip::StatusCode::OK, headers, ..Default::default() };
-    seal(format!("{} {}", response.version, response.status_code), response.headers, &response.body)
+    message.header("From", &[&echo.from.0]);
+    message.theirs_with_our_tag("To", subscribe, reply.tag);
+    message.header("Call-ID", &[&echo.call_id.0]);
+    message.header("CSeq", &[&echo.cseq.0]);
+    message.header("Contact", &[b"<", Uri::at(reply.local).target(), b">"]);
+    message.header("Expires", &[b"0"]);
+    message.header("Server", &[reply.product.as_bytes()]);
+    message.seal(&[])
 }
 
 /// The NOTIFY with the URL, in the dialog that the 200 opened.
@@ -110,23 +112,20 @@ pub fn notify(subscribe: &Subscribe, reply: &Reply<'_>, notify: &Notify<'_>) -> 
     let fallback = Uri::at(reply.source);
     let target = notify.target.or(subscribe.contact.as_ref()).unwrap_or(&fallback);
     let echo = &subscribe.echo;
-    let mut headers = Headers::default();
-    headers.push(our_via(reply.local, notify.branch)?);
-    headers.push(MaxForwards::from(70).into());
-    headers.push(Contact::from(format!("<{}>", Uri::at(reply.local))).into());
-    headers.push(To::from(text(&echo.from.0)).into());
-    headers.push(FromHeader::from(with_our_tag(subscribe, reply.tag)?).into());
-    headers.push(CallId::from(text(&echo.call_id.0)).into());
-    headers.push(our_cseq(notify.cseq));
-    carry_url(&mut headers, reply.product, text(&echo.event.0));
-    request(target, headers, url_body(notify.url)?)
+    let mut message = Lines::notify(target, reply.local, notify.branch);
+    message.header("To", &[&echo.from.0]);
+    message.theirs_with_our_tag("From", subscribe, reply.tag);
+    message.header("Call-ID", &[&echo.call_id.0]);
+    message.header("CSeq", &[notify.cseq.to_string().as_bytes(), b" NOTIFY"]);
+    message.carry_url(reply.product, &echo.event.0);
+    message.seal(url_body(notify.url)?)
 }
 
 /// A NOTIFY with a URL for a phone that no longer waits for one. `event` is the phone's own Event or plain `ua-profile`.
 pub fn announce(message: &Unsolicited<'_>, event: &str, url: &str) -> Result<Vec<u8>, Unsendable> {
-    let mut headers = unsolicited(message)?;
-    carry_url(&mut headers, message.product, event_text(event)?);
-    request(message.target, headers, url_body(url)?)
+    let mut lines = unsolicited(message)?;
+    lines.carry_url(message.product, event_text(event)?);
+    lines.seal(url_body(url)?)
 }
 
 /// A NOTIFY that makes a phone fetch again. `event` is what its vendor listens to: `check-sync`,
@@ -145,145 +144,173 @@ pub fn check_sync_again(
 }
 
 fn order(message: &Unsolicited<'_>, event: &str, authorization: Option<&Authorization>) -> Result<Vec<u8>, Unsendable> {
-    let mut headers = unsolicited(message)?;
+    let mut lines = unsolicited(message)?;
     if let Some(authorization) = authorization {
-        headers.push(authorization.header());
+        lines.given(&authorization.header());
     }
-    headers.push(UserAgent::from(text(message.product.as_bytes())).into());
-    headers.push(Event::from(event_text(event)?).into());
+    lines.given(&UserAgent::from(text(message.product.as_bytes())).into());
+    lines.given(&Event::from(text(event_text(event)?)).into());
     // Every NOTIFY has one (RFC 6665), even where no subscription was.
-    headers.push(SubscriptionState::from("terminated").into());
-    request(message.target, headers, Vec::new())
+    lines.given(&SubscriptionState::from("terminated").into());
+    lines.seal(&[])
 }
 
-fn unsolicited(message: &Unsolicited<'_>) -> Result<Headers, Unsendable> {
+fn unsolicited(message: &Unsolicited<'_>) -> Result<Lines, Unsendable> {
     if message.call_id.is_empty() || message.call_id.contains([' ', '\t']) {
         return Err(Unsendable::of("Call-ID"));
     }
     let us = Uri::at(message.local);
     let from = text(message.from.unwrap_or(&us).target());
-    let mut headers = Headers::default();
-    headers.push(our_via(message.local, message.branch)?);
-    headers.push(MaxForwards::from(70).into());
-    headers.push(Contact::from(format!("<{us}>")).into());
-    headers.push(To::from(format!("<{}>", text(message.target.target()))).into());
-    headers.push(FromHeader::from(format!("<{from}>;tag={}", token("From", message.tag)?)).into());
-    headers.push(CallId::from(text(message.call_id.as_bytes())).into());
-    headers.push(our_cseq(message.cseq));
-    Ok(headers)
+    let mut lines = Lines::notify(message.target, message.local, message.branch);
+    lines.token("From", message.tag);
+    lines.given(&To::from(format!("<{}>", text(message.target.target()))).into());
+    lines.given(&FromHeader::from(format!("<{from}>;tag={}", message.tag)).into());
+    lines.given(&CallId::from(text(message.call_id.as_bytes())).into());
+    lines.given(&typed::CSeq { seq: message.cseq, method: Method::Notify }.into());
+    Ok(lines)
 }
 
-/// The headers that go with a URL: the set of the vendor guide that warns of a 4xx where one of them is missing, with
-/// its values, plus the Subscription-State that the guide forgot and RFC 6665 wants.
-fn carry_url(headers: &mut Headers, product: &str, event: String) {
-    let allow = "INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, SUBSCRIBE, NOTIFY, REFER, INFO, MESSAGE";
-    headers.push(Allow::from(allow).into());
-    headers.push(Supported::from("replaces").into());
-    headers.push(UserAgent::from(text(product.as_bytes())).into());
-    headers.push(Event::from(event).into());
-    headers.push(SubscriptionState::from("terminated;reason=timeout").into());
-    headers.push(ContentType::from("application/url").into());
-}
-
-/// Their To with our tag. One that has a tag already keeps it: it is ours, from before.
-fn with_our_tag(subscribe: &Subscribe, tag: &str) -> Result<String, Unsendable> {
-    let Octets(to) = &subscribe.echo.to;
-    let tag = token("To", tag)?;
-    Ok(if subscribe.to_tag.is_some() { text(to) } else { format!("{};tag={tag}", text(to)) })
-}
-
-fn our_via(local: SocketAddr, branch: &str) -> Result<Header, Unsendable> {
-    let sent_by =
-        rsip::HostWithPort { host: rsip::Host::from(bracketed(local.ip()).as_str()), port: Some(local.port().into()) };
-    let via = rsip::typed::Via {
-        version: rsip::Version::V2,
-        transport: rsip::Transport::Udp,
-        uri: sent_by.into(),
-        params: vec![rsip::Param::Branch(token("Via", branch)?.into()), rsip::Param::Other("rport".into(), None)],
-    };
-    Ok(via.into())
-}
-
-fn our_cseq(number: u32) -> Header {
-    rsip::typed::CSeq { seq: number, method: Method::Notify }.into()
-}
-
-fn token<'a>(header: &str, token: &'a str) -> Result<&'a str, Unsendable> {
-    if is_token(token.as_bytes()) { Ok(token) } else { Err(Unsendable::of(header)) }
-}
-
-fn event_text(event: &str) -> Result<String, Unsendable> {
-    if event.trim().is_empty() { Err(Unsendable::of("Event")) } else { Ok(text(event.as_bytes())) }
+fn event_text(event: &str) -> Result<&[u8], Unsendable> {
+    if event.trim().is_empty() { Err(Unsendable::of("Event")) } else { Ok(event.as_bytes()) }
 }
 
 /// A URL is one line, and phones read no further than its first blank.
-fn url_body(url: &str) -> Result<Vec<u8>, Unsendable> {
+fn url_body(url: &str) -> Result<&[u8], Unsendable> {
     if url.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(Unsendable::of("body"));
     }
-    Ok(url.as_bytes().to_vec())
+    Ok(url.as_bytes())
 }
 
-/// The URI goes into the request line as the phone wrote it, and not by way of `rsip::Uri`, which prints it anew.
-fn request(target: &Uri, headers: Headers, body: Vec<u8>) -> Result<Vec<u8>, Unsendable> {
-    seal(format!("{} {} {}", Method::Notify, text(target.target()), rsip::Version::V2), headers, &body)
+/// A message as it is written, line by line. It lets nothing out that would read as more headers than were put in.
+struct Lines {
+    bytes: Vec<u8>,
+    headers: usize,
+    /// The first that may not go out.
+    wrong: Option<Unsendable>,
 }
 
-/// Makes the bytes, and lets nothing out that would read as more headers than were put in.
-fn seal(start: String, mut headers: Headers, body: &[u8]) -> Result<Vec<u8>, Unsendable> {
-    headers.push(ContentLength::from(body.len().to_string()).into());
-    let mut message = line("start line", &start)?;
-    let mut count = 0;
-    for header in headers.iter() {
+impl Lines {
+    fn begin(start: &[&[u8]]) -> Lines {
+        let mut lines = Lines { bytes: Vec::with_capacity(TYPICAL), headers: 0, wrong: None };
+        lines.line("start line", start);
+        lines
+    }
+
+    /// What every NOTIFY begins with. The URI goes into the request line as the phone wrote it.
+    fn notify(target: &Uri, local: SocketAddr, branch: &str) -> Lines {
+        let mut lines = Lines::begin(&[b"NOTIFY ", target.target(), b" SIP/2.0"]);
+        let sent_by = format!("{}:{}", bracketed(local.ip()), local.port());
+        lines.token("Via", branch);
+        lines.header("Via", &[b"SIP/2.0/UDP ", sent_by.as_bytes(), b";branch=", branch.as_bytes(), b";rport"]);
+        lines.header("Max-Forwards", &[b"70"]);
+        lines.header("Contact", &[b"<", Uri::at(local).target(), b">"]);
+        lines
+    }
+
+    /// Their To with our tag. One that has a tag already keeps it: it is ours, from before.
+    fn theirs_with_our_tag(&mut self, name: &'static str, subscribe: &Subscribe, tag: &str) {
+        let Octets(to) = &subscribe.echo.to;
+        self.token("To", tag);
+        match subscribe.to_tag {
+            Some(_) => self.header(name, &[to]),
+            None => self.header(name, &[to, b";tag=", tag.as_bytes()]),
+        }
+    }
+
+    /// The headers that go with a URL: the set of the vendor guide that warns of a 4xx where one of them is missing, with its values,
+    /// plus the Subscription-State that the guide forgot and RFC 6665 wants.
+    fn carry_url(&mut self, product: &str, event: &[u8]) {
+        let allow = b"INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, SUBSCRIBE, NOTIFY, REFER, INFO, MESSAGE";
+        self.header("Allow", &[allow]);
+        self.header("Supported", &[b"replaces"]);
+        self.header("User-Agent", &[product.as_bytes()]);
+        self.header("Event", &[event]);
+        self.header("Subscription-State", &[b"terminated;reason=timeout"]);
+        self.header("Content-Type", &[b"application/url"]);
+    }
+
+    /// A header that rsip prints.
+    fn given(&mut self, header: &Header) {
         let written = header.to_string();
-        let name = written.split(':').next().unwrap_or_default();
-        message.extend(line(name, &written)?);
-        count += 1;
+        let (name, value) = written.split_once(": ").unwrap_or((&written, ""));
+        match octets(value) {
+            Some(value) => self.header(name, &[&value]),
+            None => self.refuse(name),
+        }
     }
-    message.extend_from_slice(b"\r\n");
-    message.extend_from_slice(body);
-    if message.len() > MAX_DATAGRAM || count > MAX_HEADERS {
-        return Err(Unsendable::TooLarge);
-    }
-    Ok(message)
-}
 
-/// One line of the message. Received values were unfolded, so a line end in one is either an attack or a phone whose
-/// request we could not echo truthfully.
-fn line(name: &str, written: &str) -> Result<Vec<u8>, Unsendable> {
-    let mut line = octets(written).ok_or_else(|| Unsendable::of(name))?;
-    if line.iter().any(|byte| b"\r\n\0".contains(byte)) {
-        return Err(Unsendable::of(name));
+    fn token(&mut self, header: &str, token: &str) {
+        if !is_token(token.as_bytes()) {
+            self.refuse(header);
+        }
     }
-    line.extend_from_slice(b"\r\n");
-    Ok(line)
+
+    fn header(&mut self, name: &str, value: &[&[u8]]) {
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        self.line(name, value);
+        self.headers += 1;
+    }
+
+    /// Received values were unfolded, so a line end in one is either an attack or a phone whose request we could not echo truthfully.
+    fn line(&mut self, name: &str, parts: &[&[u8]]) {
+        for part in parts {
+            if part.iter().any(|byte| b"\r\n\0".contains(byte)) {
+                self.refuse(name);
+            }
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    fn refuse(&mut self, name: &str) {
+        self.wrong.get_or_insert_with(|| Unsendable::of(name));
+    }
+
+    fn seal(mut self, body: &[u8]) -> Result<Vec<u8>, Unsendable> {
+        self.header("Content-Length", &[body.len().to_string().as_bytes()]);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.bytes.extend_from_slice(body);
+        match self.wrong {
+            Some(wrong) => Err(wrong),
+            None if self.bytes.len() > MAX_DATAGRAM || self.headers > MAX_HEADERS => Err(Unsendable::TooLarge),
+            None => Ok(self.bytes),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sealed(start: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>, Unsendable> {
+        let mut lines = Lines::begin(&[start.as_bytes()]);
+        for (name, value) in headers {
+            lines.header(name, &[value.as_bytes()]);
+        }
+        lines.seal(body)
+    }
+
     #[test]
     fn nothing_that_ends_a_line_gets_out() {
         for evil in ["a\r\nEvil: 1", "a\nEvil: 1", "a\rEvil: 1", "a\0", "\n"] {
-            let headers: Headers = Header::Other("X-A".into(), evil.into()).into();
-            let refused = seal("SIP/2.0 200 OK".into(), headers, b"");
+            let refused = sealed("SIP/2.0 200 OK", &[("X-A", evil)], b"");
             assert_eq!(refused, Err(Unsendable::of("X-A")), "{evil:?}");
-            assert_eq!(seal(evil.into(), Headers::default(), b""), Err(Unsendable::of("start line")));
+            assert_eq!(sealed(evil, &[], b""), Err(Unsendable::of("start line")));
         }
     }
 
     #[test]
     fn a_binary_body_is_counted_and_kept() {
-        let sealed = seal("SIP/2.0 200 OK".into(), Headers::default(), b"\xff\0\r\n").unwrap();
+        let sealed = sealed("SIP/2.0 200 OK", &[], b"\xff\0\r\n").unwrap();
         assert_eq!(sealed, b"SIP/2.0 200 OK\r\nContent-Length: 4\r\n\r\n\xff\0\r\n");
     }
 
     #[test]
     fn what_our_own_reader_would_refuse_is_not_sent() {
-        let long: Headers = Header::Other("X".into(), "x".repeat(MAX_DATAGRAM)).into();
-        assert_eq!(seal("SIP/2.0 200 OK".into(), long, b""), Err(Unsendable::TooLarge));
-        let many: Headers = vec![Header::Other("X".into(), String::new()); MAX_HEADERS].into();
-        assert_eq!(seal("SIP/2.0 200 OK".into(), many, b""), Err(Unsendable::TooLarge));
+        let long = "x".repeat(MAX_DATAGRAM);
+        assert_eq!(sealed("SIP/2.0 200 OK", &[("X", &long)], b""), Err(Unsendable::TooLarge));
+        assert_eq!(sealed("SIP/2.0 200 OK", &[("X", ""); MAX_HEADERS], b""), Err(Unsendable::TooLarge));
     }
 }

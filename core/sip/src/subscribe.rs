@@ -98,6 +98,11 @@ impl NotPnp {
     }
 }
 
+/// What a phone tells of itself. No phone has a NUL in its name, and what somebody puts there in its place is for no log, page or URL.
+fn told(value: &[u8]) -> Option<String> {
+    Some(lossy(value)).filter(|text| !text.contains(char::is_control))
+}
+
 impl Subscribe {
     pub fn from_request(request: &Request<'_>) -> Result<Self, NotPnp> {
         if request.method != "SUBSCRIBE" {
@@ -120,7 +125,7 @@ impl Subscribe {
 
         let (from_addr, to_addr) = (NameAddr::parse(from), NameAddr::parse(to));
         let user_agent = headers.get("User-Agent");
-        let text = |name: &str| params::param(event, name).map(|value| lossy(&value));
+        let text = |name: &str| params::param(event, name).and_then(|value| told(&value));
         Ok(Self {
             event: lossy(event),
             profile_type: text("profile-type"),
@@ -128,7 +133,7 @@ impl Subscribe {
             vendor: text("vendor").or_else(|| text("vender")),
             model: text("model"),
             firmware: text("version"),
-            user_agent: user_agent.map(lossy),
+            user_agent: user_agent.and_then(told),
             mac: find_mac(request.uri, to_addr.uri, from_addr.uri, user_agent.unwrap_or_default()),
             contact: headers.get("Contact").and_then(|contact| Uri::parse(NameAddr::parse(contact).uri).ok()),
             call_id: lossy(call_id),

@@ -522,7 +522,8 @@ fn the_url_of_the_notify_has_the_form_of_the_family_and_both_forms_are_served() 
     let announce = |model: Option<&str>| {
         let identity =
             Identity { mac: "000b82273b89".parse().ok(), model: model.map(str::to_owned), ..Identity::default() };
-        plugin.announce(&provost_plugin::Announced { identity, base_url: "http://10.20.0.5:8080/t/".into() }).unwrap()
+        let base_url = "http://10.20.0.5:8080/t/".into();
+        provost_plugin::announce_by_data(plugin.spec(), &provost_plugin::Announced { identity, base_url }).unwrap()
     };
     assert_eq!(announce(Some("GXP1628")), "http://10.20.0.5:8080/t/cfg000b82273b89.xml");
     assert_eq!(announce(Some("GRP2612W")), "http://10.20.0.5:8080/t/");

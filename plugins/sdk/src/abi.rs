@@ -252,15 +252,18 @@ unsafe extern "C" fn call<E: Exported>(
         let (request, host) = unsafe { (request.bytes(), HostRender(&*host)) };
         let request: Request<'_> = serde_json::from_slice(request)
             .map_err(|error| PluginError::Other(format!("cannot read the host's request: {error}")))?;
-        answer(plugin, request, &host).map(Some)
+        answer(plugin, request, &host)
     });
     // SAFETY: the host passes a place for the reply.
     unsafe { put(answer, reply) }
 }
 
-fn answer<P: Plugin>(plugin: &P, request: Request<'_>, host: &dyn Render) -> Result<Vec<u8>, PluginError> {
-    Ok(match request {
-        Request::Announce(announced) => to_json(&Url { url: plugin.announce(&announced)? }),
+fn answer<P: Plugin>(plugin: &P, request: Request<'_>, host: &dyn Render) -> Result<Option<Vec<u8>>, PluginError> {
+    Ok(Some(match request {
+        Request::Announce(announced) => match plugin.announce(&announced)? {
+            Some(url) => to_json(&Url { url }),
+            None => return Ok(None),
+        },
         Request::Render { file, phone, .. } => {
             let spec = plugin.spec();
             let file = spec
@@ -273,7 +276,7 @@ fn answer<P: Plugin>(plugin: &P, request: Request<'_>, host: &dyn Render) -> Res
             })
         }
         Request::Complaints { phone } => to_json::<Vec<Complaint>>(&plugin.complaints(&phone)),
-    })
+    }))
 }
 
 fn to_json<T: Serialize>(value: &T) -> Vec<u8> {

@@ -7,6 +7,7 @@
 //! This crate depends on nothing else of ours, and a plugin depends on nothing of ours but this crate.
 
 pub mod abi;
+pub mod dhcp;
 mod export;
 pub mod model;
 mod plugin;
@@ -20,7 +21,7 @@ pub mod testing;
 pub use model::{MacAddr, Oui, Phone, Secret};
 pub use plugin::{
     Announced, Complaint, Plugin, PluginError, Render, RenderedFile, TemplateFailure, Variables, announce_by_data,
-    complaints_by_data, expand_url, offered_files, offers, percent_encode, switches,
+    complaints_by_data, expand_url, no_url, offered_files, offers, percent_encode, switches,
 };
 pub use scalar::Scalar;
 pub use spec::Spec;

@@ -24,9 +24,10 @@ pub trait Plugin: Send + Sync {
 
     /// The URL to put into the NOTIFY, in the form that this phone takes.
     ///
-    /// Called once for each phone that will be served, after its vendor is settled. The model may be unknown.
-    fn announce(&self, announced: &Announced) -> Result<String, PluginError> {
-        announce_by_data(self.spec(), announced)
+    /// Called for each phone that will be served, after its vendor is settled. The model may be unknown. None, the default, is what
+    /// `vendor.yaml` says, for every phone: a plugin that answered so once is not asked again, and a storm costs no call into it.
+    fn announce(&self, _announced: &Announced) -> Result<Option<String>, PluginError> {
+        Ok(None)
     }
 
     /// Further values for the template of `file`, beside `phone` and `file`: what has to be decided or computed, so that the template
@@ -156,7 +157,16 @@ pub fn expand_url(pattern: &str, base_url: &str, identity: &Identity) -> Result<
         rest = &rest[close + 1..];
     }
     url.push_str(rest);
-    Ok(url)
+    match no_url(&url) {
+        None => Ok(url),
+        Some(why) => Err(PluginError::Other(why)),
+    }
+}
+
+/// Why it cannot be a URL, if it cannot: a phone would read a second line, or take what follows a blank for something else (RFC 3986 §2).
+pub fn no_url(text: &str) -> Option<String> {
+    let stranger = text.chars().find(|character| character.is_control() || character.is_whitespace())?;
+    Some(format!("the URL {text:?} has a {stranger:?} (U+{:04X}), which no URL has", u32::from(stranger)))
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.

@@ -12,7 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     Scalar,
+    dhcp::{self, DhcpGroup},
     model::{Evidence, Identity, MacAddr, Oui},
+    no_url,
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,8 +25,8 @@ pub struct Spec {
     /// Version of this plugin, for packages that are passed on (`provost plugin pack`). A library has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// A vendor whose phones read much the same. Its `formats`, `tables`, `options`, `words` and `raw_name` hold here where this file
-    /// says nothing of its own (tables entry by entry), and its templates answer where there is none of this name; they can also be
+    /// A vendor whose phones read much the same. Its `formats`, `tables`, `options`, `words`, `dhcp` and `raw_name` hold here where this
+    /// file says nothing of its own (tables entry by entry), and its templates answer where there is none of this name; they can also be
     /// extended, as `@vendor/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like: Option<String>,
@@ -59,6 +61,9 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
     pub announce: Announce,
+    /// What DHCP tells these phones where multicast does not reach them, for `provost dhcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dhcp: Vec<DhcpGroup>,
     #[serde(default)]
     pub resync: Resync,
     /// Our words in the vendor's: `{{ line.sip.transport | table("transport") }}`.
@@ -211,11 +216,15 @@ pub struct Format {
     pub content_type: String,
     #[serde(default)]
     pub newline: Newline,
-    /// Regular expression whose groups name the setting on a line of output. Where a setting is written twice the later line wins and
+    /// Regular expression whose groups, four at most, name the setting on a line of output. Where a setting is written twice the later line wins and
     /// the earlier one is left out: that is how raw vendor settings, printed last, win over everything else.
     #[serde(default)]
     pub setting: Option<Pattern>,
 }
+
+/// How many groups of [`Format::setting`] name a setting at most: each line of each file is held against it, and a name of so many parts
+/// needs no memory of its own.
+pub const SETTING_GROUPS: usize = 4;
 
 /// What keeps a value inside its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -349,7 +358,7 @@ pub struct Simulation {
     /// Regular expression whose first group is a further URL or file name to fetch, for formats that refer to each other.
     #[serde(default)]
     pub follow: Option<Pattern>,
-    /// What the phones put in the place of words in what they follow: `$MA: '{mac}'`.
+    /// What the phones put in the place of words in the URL that they are told and in what they follow: `$MA: '{mac}'`.
     #[serde(default)]
     pub macros: BTreeMap<String, String>,
     /// How often the SUBSCRIBE is sent while no answer comes, and the seconds between.
@@ -495,6 +504,12 @@ pub struct Captured {
 impl FileName {
     /// Reads `path` against this name. The models are needed for `{column.NAME}`, where the value tells the model.
     pub fn capture(&self, path: &str, models: &BTreeMap<String, Model>) -> Option<Captured> {
+        // Each request is held against the names of all vendors, and most of them end otherwise.
+        if let Some(Part::Text(end)) = self.parts.last()
+            && !path.ends_with(end.as_str())
+        {
+            return None;
+        }
         capture(&self.parts, path, models, Captured::default())
     }
 
@@ -552,14 +567,22 @@ fn capture(parts: &[Part], path: &str, models: &BTreeMap<String, Model>, so_far:
             // Longest first: a model may hold the very character that follows it in the name (a dash, a dot).
             let longest =
                 path.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_. +".contains(byte)).count().min(64);
-            (1..=longest).rev().find_map(|end| {
+            // Nearly no place is one where it could end, and a name is tried with every vendor's patterns.
+            let may_end = |end: &usize| match rest.first() {
+                Some(Part::Text(text)) => path[*end..].starts_with(text.as_str()),
+                Some(_) => true,
+                None => *end == path.len(),
+            };
+            (1..=longest).rev().filter(may_end).find_map(|end| {
                 let model = Some(path.get(..end)?.to_owned());
                 capture(rest, &path[end..], models, Captured { model, ..so_far.clone() })
             })
         }
         Part::Column(column) => models.iter().find_map(|(name, model)| {
-            let value = model.columns.get(column)?.to_string();
-            let after = path.strip_prefix(&value)?;
+            let after = match model.columns.get(column)? {
+                Scalar::Text(text) => path.strip_prefix(text.as_str())?,
+                other => path.strip_prefix(&other.to_string())?,
+            };
             capture(rest, after, models, Captured { model: Some(name.clone()), ..so_far.clone() })
         }),
         Part::Book => {
@@ -657,6 +680,9 @@ impl Spec {
             fill(self.tables.entry(name).or_default(), table);
         }
         self.raw_name = self.raw_name.take().or(base.raw_name);
+        if self.dhcp.is_empty() {
+            self.dhcp = base.dhcp;
+        }
     }
 
     fn agree(&self) -> Result<(), SpecError> {
@@ -675,6 +701,15 @@ impl Spec {
                 let message =
                     format!("\"words\" looks {field} up in a table \"{table}\", which is not under \"tables\"");
                 refuse(&["words", field], message);
+            }
+        }
+        for (name, format) in &self.formats {
+            let groups = format.setting.as_ref().map_or(0, |setting| setting.0.captures_len() - 1);
+            if groups > SETTING_GROUPS {
+                let message = format!(
+                    "\"setting\" of the format \"{name}\" has {groups} groups, and a name is made of {SETTING_GROUPS} at most: write (?:…) for those that are no part of it"
+                );
+                refuse(&["formats", name, "setting"], message);
             }
         }
         for (index, file) in self.files.iter().enumerate() {
@@ -720,11 +755,23 @@ impl Spec {
                 }
             }
         }
+        if let Some(why) = no_url(&self.announce.url) {
+            refuse(&["announce", "url"], why);
+        }
+        for (name, family) in &self.families {
+            if let Some(why) = family.announce.as_deref().and_then(no_url) {
+                refuse(&["families", name, "announce"], why);
+            }
+        }
         if let Some(encryption) = &self.encryption
             && encryption.cipher == Cipher::Aes128Ecb
             && encryption.key_lengths != [16]
         {
             refuse(&["encryption", "key_lengths"], "a key of aes-128-ecb has 16 characters: key_lengths: [16]".into());
+        }
+        for (at, message) in dhcp::complaints(&self.dhcp, !self.ouis.is_empty()) {
+            let at: Vec<&str> = std::iter::once("dhcp").chain(at.iter().map(String::as_str)).collect();
+            refuse(&at, message);
         }
         if found.is_empty() { Ok(()) } else { Err(SpecError::Inconsistent(found)) }
     }
@@ -763,15 +810,27 @@ impl Spec {
 
     /// Everything that speaks for this phone being one of ours.
     pub fn evidence(&self, identity: &Identity) -> Evidence {
-        let named = |vendor: &&String| self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor));
-        let oui =
-            identity.mac.and_then(|mac| self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits()));
         let agent = identity.user_agent.as_ref().filter(|agent| self.identify(agent).is_some());
         Evidence {
-            announced: identity.vendor.as_ref().filter(named).cloned(),
-            oui: oui.map(ToString::to_string),
+            announced: self.announced(identity).map(str::to_owned),
+            oui: self.oui(identity).map(ToString::to_string),
             user_agent: agent.cloned(),
         }
+    }
+
+    /// [`Evidence::strength`] without the User-Agent, which counts least and costs most.
+    pub fn plain_strength(&self, identity: &Identity) -> (bool, usize) {
+        (self.announced(identity).is_some(), self.oui(identity).map_or(0, Oui::digits))
+    }
+
+    fn announced<'a>(&self, identity: &'a Identity) -> Option<&'a str> {
+        let named = |vendor: &&str| self.announces.iter().any(|name| name.eq_ignore_ascii_case(vendor));
+        identity.vendor.as_deref().filter(named)
+    }
+
+    fn oui(&self, identity: &Identity) -> Option<&Oui> {
+        let mac = identity.mac?;
+        self.ouis.iter().filter(|oui| oui.covers(mac)).max_by_key(|oui| oui.digits())
     }
 
     /// Reads a User-Agent in the vendor's own manner.
@@ -874,6 +933,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_made_of_four_groups_at_most() {
+        let read = |setting: &str| {
+            Spec::read(&format!(
+                "{{vendor: Acme, files: [], announce: {{url: '{{base}}'}}, formats: {{cfg: {{escape: line, content_type: text/plain, setting: '{setting}'}}}}}}"
+            ))
+        };
+        assert!(read("(a)(b)(c)(d)(?:e)").is_ok());
+        let Err(SpecError::Inconsistent(found)) = read("(a)(b)(c)(d)(e)") else { panic!("five groups are too many") };
+        assert_eq!(found[0].at, ["formats", "cfg", "setting"]);
+        assert!(
+            found[0].message.contains("5 groups") && found[0].message.contains("4 at most"),
+            "{}",
+            found[0].message
+        );
+    }
+
+    #[test]
     fn the_name_of_a_list_is_one_plain_word() {
         let name = "phonebook/acme/{book}.xml";
         assert_eq!(captured(name, "phonebook/acme/sales_2-a.xml").unwrap().book.as_deref(), Some("sales_2-a"));
@@ -890,6 +966,20 @@ mod tests {
              formats: {xml: {escape: xml, content_type: text/xml}}}",
         );
         assert!(error.unwrap_err().to_string().contains("directory"));
+    }
+
+    #[test]
+    fn a_url_is_one_word_of_one_line() {
+        for url in ["{base}\\nx", "{base}a b"] {
+            let yaml = format!("{{vendor: Acme, files: [], formats: {{}}, announce: {{url: \"{url}\"}}}}");
+            let error = Spec::read(&yaml).unwrap_err().to_string();
+            assert!(error.contains("which no URL has"), "{error}");
+        }
+        let error = Spec::read(
+            "{vendor: Acme, files: [], formats: {}, announce: {url: '{base}'}, models: {X1: {lines: 1, family: x}},\n\
+             families: {x: {announce: \"{base}\\u2028x\"}}}",
+        );
+        assert!(error.unwrap_err().to_string().contains("U+2028"));
     }
 
     #[test]
@@ -910,6 +1000,24 @@ mod tests {
             assert_eq!(spec.model(designation).unwrap().1.lines, lines, "{designation}");
         }
         assert!(spec.model("Y").is_none());
+    }
+
+    #[test]
+    fn what_dhcp_says_is_inherited_and_checked_with_the_rest() {
+        let base = "{vendor: Acme, files: [], announce: {url: '{base}'}, ouis: ['001565'],\n\
+             dhcp: [{options: [{code: 66, value: '{base}'}]}]}";
+        let like = |dhcp: &str| {
+            let yaml = format!(
+                "{{vendor: Other, like: acme, files: [], announce: {{url: '{{base}}'}}, ouis: ['001566']{dhcp}}}"
+            );
+            Spec::read_like(&yaml, |_| Some(base.into()))
+        };
+        assert_eq!(like("").unwrap().dhcp[0].options[0].code, 66);
+        assert_eq!(like(", dhcp: [{options: [{code: 160, value: x}]}]").unwrap().dhcp[0].options[0].code, 160);
+        let Err(SpecError::Inconsistent(found)) = like(", dhcp: [{options: [{code: 53, value: x}]}]") else {
+            panic!("it is no good")
+        };
+        assert_eq!(found[0].at, ["dhcp", "0", "options", "0"]);
     }
 
     #[test]

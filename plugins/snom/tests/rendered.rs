@@ -179,7 +179,10 @@ fn the_list_of_files_leads_to_the_settings_and_the_phone_is_told_the_same_place(
         },
         base_url: "http://10.20.0.5:8080/".into(),
     };
-    assert_eq!(snom().announce(&announced).unwrap(), "http://10.20.0.5:8080/00041396D9B4.xml");
+    assert_eq!(
+        provost_plugin::announce_by_data(snom().spec(), &announced).unwrap(),
+        "http://10.20.0.5:8080/00041396D9B4.xml"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod changes;
 pub(crate) mod devices;
+pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod function_keys;
 pub(crate) mod import;
@@ -91,6 +92,7 @@ fn described() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(activity::list))
         .routes(routes!(activity::series))
         .routes(routes!(network::network))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::put, files::delete))
         .routes(routes!(files::earlier))

@@ -221,6 +221,8 @@ fn boots(events: &Json) -> Vec<Value> {
 
 fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
     let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let through =
+        || event["relay"].as_str().map_or_else(String::new, |relay| format!(" (heard through relay {relay})"));
     let (tag, title, detail, class) = match event["what"].as_str().unwrap_or_default() {
         "announced" => {
             let whose = match text("plugin").as_str() {
@@ -229,7 +231,7 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             };
             (
                 "SUBSCRIBE".to_owned(),
-                "It asked where its files are".to_owned(),
+                format!("It asked where its files are{}", through()),
                 format!("answered with 200, and a NOTIFY {whose}"),
                 "busy",
             )
@@ -251,7 +253,7 @@ fn step(event: &Json, at: u64, gap: Option<u64>) -> Value {
             ("RULE".to_owned(), "It was enrolled".to_owned(), format!("by the rule {}", text("rule")), "good")
         }
         "not_enrolled" => ("RULE".to_owned(), "It could not be enrolled".to_owned(), text("reason"), "bad"),
-        "refused" => ("SUBSCRIBE".to_owned(), "It was given no answer".to_owned(), text("reason"), "warn"),
+        "refused" => ("SUBSCRIBE".to_owned(), format!("It was given no answer{}", through()), text("reason"), "warn"),
         "denied" if event["door"] == "pnp" => (
             "SUBSCRIBE".to_owned(),
             format!("{} announced itself in its name, and was given no answer", text("from")),

@@ -10,7 +10,7 @@ use minijinja::context;
 use serde::Deserialize;
 
 use super::{
-    People, Refusal, Visitor,
+    Encrypted, People, Refusal, Visitor,
     form::{Checked, Fields},
     password::{FILE, LONGEST, SHORTEST},
     session::{Session, Sessions},
@@ -38,6 +38,7 @@ pub(super) async fn login_page(State(door): State<Door>, Query(Next { next }): Q
 pub(super) async fn login(
     State(door): State<Door>,
     Extension(visitor): Extension<Visitor>,
+    Extension(encrypted): Extension<Encrypted>,
     fields: Fields,
 ) -> Result<Response, Refusal> {
     if !door.people.password.is_set() {
@@ -61,7 +62,7 @@ pub(super) async fn login(
     }
     door.people.tries.forget(visitor.0);
     tracing::info!(peer = %visitor.0, "logged in");
-    entered(&door, here_only(fields.get("next")))
+    entered(&door, encrypted, here_only(fields.get("next")))
 }
 
 /// Why the password is as it was.
@@ -132,19 +133,23 @@ fn here_only(next: &str) -> &str {
     if is_here { next } else { "/" }
 }
 
-fn entered(door: &Door, next: &str) -> Result<Response, Refusal> {
-    let cookie =
-        door.people.sessions.open().map_err(|error| Problem::internal(format!("cannot make a session: {error}")))?;
+fn entered(door: &Door, encrypted: Encrypted, next: &str) -> Result<Response, Refusal> {
+    let cookie = door
+        .people
+        .sessions
+        .open(encrypted.0)
+        .map_err(|error| Problem::internal(format!("cannot make a session: {error}")))?;
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
 }
 
 pub(super) async fn logout(
     State(door): State<Door>,
     Extension(session): Extension<Session>,
+    Extension(encrypted): Extension<Encrypted>,
     Checked(_): Checked,
 ) -> Response {
     door.people.sessions.close(&session);
-    ([(header::SET_COOKIE, Sessions::gone())], Redirect::to("/login")).into_response()
+    ([(header::SET_COOKIE, Sessions::gone(encrypted.0))], Redirect::to("/login")).into_response()
 }
 
 pub(super) async fn setup_page(State(door): State<Door>) -> Response {
@@ -159,6 +164,7 @@ pub(super) async fn setup_page(State(door): State<Door>) -> Response {
 pub(super) async fn setup(
     State(door): State<Door>,
     Extension(visitor): Extension<Visitor>,
+    Extension(encrypted): Extension<Encrypted>,
     fields: Fields,
 ) -> Result<Response, Refusal> {
     if door.people.password.is_set() {
@@ -190,7 +196,7 @@ pub(super) async fn setup(
         Ok(()) => {
             door.people.tries.forget(visitor.0);
             tracing::info!(peer = %visitor.0, "the password of the pages was set");
-            entered(&door, "/")
+            entered(&door, encrypted, "/")
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Redirect::to("/login").into_response()),
         Err(error) => Err(Problem::internal(format!("cannot write {FILE} in the state directory: {error}")).into()),

@@ -82,7 +82,11 @@ impl People {
 
 /// The address that a request came from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Visitor(pub(crate) IpAddr);
+pub struct Visitor(pub IpAddr);
+
+/// Whether a request came encrypted, to us or to the proxy before us.
+#[derive(Clone, Copy, Debug)]
+pub struct Encrypted(pub bool);
 
 pub(crate) fn routes(door: &Door) -> Router<Door> {
     Router::new()
@@ -104,6 +108,7 @@ pub(crate) fn routes(door: &Door) -> Router<Door> {
         .route("/activity", get(activity::page))
         .route("/activity/rows", get(activity::rows))
         .route("/network", get(network::page))
+        .route("/network/doctor", get(network::doctor))
         .route("/network/pardon", post(network::pardon))
         .route("/network/rows", get(network::rows))
         .route("/profiles", get(profiles::page))
@@ -238,6 +243,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("profiles.html", include_str!("../../assets/profiles.html")),
         ("phonebooks.html", include_str!("../../assets/phonebooks.html")),
         ("phonebook.html", include_str!("../../assets/phonebook.html")),
+        ("doctor.html", include_str!("../../assets/doctor.html")),
         ("network.html", include_str!("../../assets/network.html")),
         ("interfaces.html", include_str!("../../assets/interfaces.html")),
         ("templates.html", include_str!("../../assets/templates.html")),

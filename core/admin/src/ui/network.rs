@@ -1,4 +1,4 @@
-//! Where phones are heard, which doors are open, and what is missing.
+//! Where phones are heard, which doors are open, what is missing, and what stands in the way.
 
 use axum::{
     Extension,
@@ -11,7 +11,7 @@ use minijinja::context;
 use super::{Refusal, form::Checked, session::Session, show, words::data};
 use crate::{
     api::{
-        Query,
+        Query, doctor,
         lockouts::{self, Source},
         network,
     },
@@ -38,6 +38,15 @@ async fn draw(template: &str, door: Door, session: &Session) -> Result<Response,
     let network = network::network(State(door.admin)).await?;
     let (network, lockouts) = (data(&network.0), data(&lockouts.0));
     Ok(show(template, context! { csrf => session.csrf.as_str(), here => "network", network, ..lockouts }))
+}
+
+/// Looked for while the page is waited for.
+pub(super) async fn doctor(
+    State(door): State<Door>,
+    Extension(session): Extension<Session>,
+) -> Result<Response, Refusal> {
+    let report = doctor::doctor(State(door.admin)).await?;
+    Ok(show("doctor.html", context! { csrf => session.csrf.as_str(), here => "network", report => data(&report.0) }))
 }
 
 pub(super) async fn pardon(State(door): State<Door>, Checked(fields): Checked) -> Result<Redirect, Refusal> {

@@ -39,7 +39,8 @@ pub(crate) struct Sessions(Mutex<HashMap<[u8; 32], (String, Instant)>>);
 
 impl Sessions {
     /// A new session: the value of `Set-Cookie`. Of too many, the one that was idle longest ends.
-    pub(crate) fn open(&self) -> Result<String, getrandom::Error> {
+    /// One that was opened over an encrypted way is told over no other.
+    pub(crate) fn open(&self, encrypted: bool) -> Result<String, getrandom::Error> {
         let mut random = [0; 64];
         getrandom::fill(&mut random)?;
         let (cookie, csrf) = (hex(&random[..32]), hex(&random[32..]));
@@ -50,7 +51,7 @@ impl Sessions {
             oldest.map(|id| kept.remove(&id));
         }
         kept.insert(Sha256::digest(&cookie).into(), (csrf, Instant::now()));
-        Ok(format!("{COOKIE}={cookie}; HttpOnly; SameSite=Strict; Path=/"))
+        Ok(format!("{COOKIE}={cookie}; HttpOnly; SameSite=Strict; Path=/{}", secure(encrypted)))
     }
 
     /// Whose request this is. A page that only refreshes itself does not count as `used`.
@@ -82,9 +83,13 @@ impl Sessions {
     }
 
     /// The value of `Set-Cookie` that takes the cookie back.
-    pub(crate) fn gone() -> String {
-        format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0")
+    pub(crate) fn gone(encrypted: bool) -> String {
+        format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0{}", secure(encrypted))
     }
+}
+
+fn secure(encrypted: bool) -> &'static str {
+    if encrypted { "; Secure" } else { "" }
 }
 
 /// Tries that cost nothing; each further one doubles the wait.
@@ -155,13 +160,16 @@ mod tests {
     #[test]
     fn a_session_lives_by_its_cookie_until_it_is_closed() {
         let sessions = Sessions::default();
-        let set = sessions.open().unwrap();
+        let set = sessions.open(false).unwrap();
         assert!(set.ends_with("; HttpOnly; SameSite=Strict; Path=/"), "{set}");
+        assert!(
+            sessions.open(true).unwrap().ends_with("; Path=/; Secure") && Sessions::gone(true).ends_with("; Secure")
+        );
         let cookie = set.split(';').next().unwrap();
         let session = sessions.find(&with(&format!("other=1; {cookie}")), true).unwrap();
         assert!(session.issued(&session.csrf) && !session.issued("") && !cookie.contains(&session.csrf));
         assert!(sessions.find(&with("provost_session=guess"), true).is_none());
-        let other = sessions.open().unwrap();
+        let other = sessions.open(false).unwrap();
         sessions.close_others(Some(&session));
         assert!(sessions.is_open(&session) && sessions.find(&with(other.split(';').next().unwrap()), true).is_none());
         sessions.close(&session);
@@ -171,9 +179,9 @@ mod tests {
     #[test]
     fn there_are_no_more_sessions_than_fit() {
         let sessions = Sessions::default();
-        let first = sessions.open().unwrap();
+        let first = sessions.open(false).unwrap();
         for _ in 0..SESSIONS {
-            sessions.open().unwrap();
+            sessions.open(false).unwrap();
         }
         assert_eq!(lock(&sessions.0).len(), SESSIONS);
         assert!(sessions.find(&with(first.split(';').next().unwrap()), true).is_none());

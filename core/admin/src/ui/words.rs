@@ -83,7 +83,7 @@ fn standing(word: &str) -> Value {
         "never_seen" => ("◇", "calm"),
         "gone" => ("✕", "calm"),
         "error" => ("■", "bad"),
-        "warn" => ("▲", "warn"),
+        "warn" | "warning" => ("▲", "warn"),
         "disabled" => ("–", "calm"),
         "ignored" => ("⊘", "calm"),
         _ => ("·", "calm"),

@@ -62,7 +62,7 @@ const BESIDES: [&[(&str, bool)]; 14] = [
 ];
 
 /// Text of the phone as a whole.
-const OF_THE_PHONE: [(&str, bool); 19] = [
+const OF_THE_PHONE: [(&str, bool); 20] = [
     ("access.admin.username", false),
     ("access.admin.password", false),
     ("access.user.username", false),
@@ -82,6 +82,7 @@ const OF_THE_PHONE: [(&str, bool); 19] = [
     ("codes.dnd_off", false),
     ("audio.ringtone", false),
     ("display.wallpaper", false),
+    ("provisioning.trusted_ca", false),
 ];
 
 /// Words of a line, the usual one first.

@@ -107,7 +107,7 @@ pub(crate) struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Fetches all that a phone told `url` would, and says whether it is then configured.
     pub(crate) async fn fetch(&mut self, told: &str) -> Result<(Vec<Fetched>, bool), String> {
-        let url = self.through_door(Url::parse(&self.words.expand(told))?);
+        let url = self.through_door(Url::parse(&self.meant(told))?);
         let mut files = Vec::new();
         let mut asked = HashSet::new();
         // Whoever is told a directory asks for its own file among others; whoever is told a file takes that for its own.
@@ -127,7 +127,9 @@ impl Fetcher<'_> {
         let configured = files.iter().any(|file| {
             file.is_found() && file.bytes > 0 && (!needs_own || file.url.path.to_ascii_lowercase().contains(&mac))
         });
-        Ok((files, configured))
+        // What did not come at all may yet: a phone that lacks half of its files boots again.
+        let is_whole = !files.iter().any(|file| matches!(file.status, Status::Failed(_)));
+        Ok((files, configured && is_whole))
     }
 
     /// One file and, right after it, those that it refers to: that is the order in which phones apply them.
@@ -160,9 +162,7 @@ impl Fetcher<'_> {
         for found in follow.0.captures_iter(&text).filter_map(|captures| captures.get(1)) {
             // In XML an ampersand of a query is written as its entity; in no other format does a URL hold that.
             let reference = found.as_str().trim().replace("&amp;", "&");
-            let reference =
-                self.simulation.macros.iter().fold(reference, |text, (word, meant)| text.replace(word, meant));
-            let reference = self.words.expand(&reference);
+            let reference = self.meant(&reference);
             match file.url.join(&reference) {
                 Ok(url) => references.push(self.through_door(url)),
                 Err(why) => self
@@ -171,6 +171,12 @@ impl Fetcher<'_> {
             }
         }
         references
+    }
+
+    /// A URL or name with the phone's own words in the place of its macros.
+    fn meant(&self, text: &str) -> String {
+        let macros = self.simulation.macros.iter();
+        self.words.expand(&macros.fold(text.to_owned(), |text, (word, meant)| text.replace(word, meant)))
     }
 
     fn through_door(&self, url: Url) -> Url {

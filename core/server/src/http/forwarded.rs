@@ -20,12 +20,12 @@ pub struct Proxies {
 
 /// Who stands behind a proxy.
 #[derive(Debug, PartialEq)]
-pub(super) struct Behind {
-    pub(super) client: SocketAddr,
+pub struct Behind {
+    pub client: SocketAddr,
     /// Between the client and the proxy.
-    pub(super) encrypted: bool,
+    pub encrypted: bool,
     /// As the proxy has it; whether it is worth anything is not said.
-    pub(super) certificate: Option<Result<CertificateDer<'static>, &'static str>>,
+    pub certificate: Option<Result<CertificateDer<'static>, &'static str>>,
 }
 
 impl Proxies {
@@ -34,7 +34,7 @@ impl Proxies {
     }
 
     /// None where the peer is no proxy, or asks for itself.
-    pub(super) fn behind(&self, headers: &HeaderMap, peer: SocketAddr) -> Option<Behind> {
+    pub fn behind(&self, headers: &HeaderMap, peer: SocketAddr) -> Option<Behind> {
         if !self.is_one(peer.ip()) {
             return None;
         }

@@ -29,11 +29,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, warn};
 
-pub use self::forwarded::Proxies;
+pub use self::forwarded::{Behind, Proxies};
 use self::{
     patience::{Patience, Patient, Phase},
     secured::Complaints,
@@ -52,6 +52,9 @@ const LARGEST_HEAD: usize = 16 * 1024;
 
 /// How long to leave accept() alone when the process or the system ran out of something. It is not cured by asking at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// It is said once in so long, however often a connection that ends makes room for one more meanwhile.
+const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
@@ -144,7 +147,7 @@ pub async fn serve<D: Desk>(
     let door = Arc::new(Door { desk, http: protocol(&limits), tls, proxies, complaints: Complaints::default() });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let mut out_of_resources = false;
+    let mut told: Option<Instant> = None;
     loop {
         let (accepted, secure) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -157,15 +160,14 @@ pub async fn serve<D: Desk>(
             // The peer was gone before we came to it; the next one may well be there.
             Err(error) if is_the_peers(&error) => continue,
             Err(error) => {
-                if !out_of_resources {
+                if told.is_none_or(|told| told.elapsed() >= ACCEPT_SILENCE) {
+                    told = Some(Instant::now());
                     warn!(door = "http", error = &error as &dyn std::error::Error, "cannot accept connections for now");
                 }
-                out_of_resources = true;
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        out_of_resources = false;
         let Ok(local) = stream.local_addr() else { continue };
         let (peer, local) = (canonical(peer), canonical(local));
         // Behind a proxy there is a building.

@@ -8,15 +8,17 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
     fmt,
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -29,7 +31,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{interfaces::Interface, listener::Datagram, way::Way};
+use super::{
+    interfaces::Interface,
+    listener::{Came, Datagram},
+    relay::Leg,
+    way::{Way, routed},
+};
 use crate::neighbours;
 use crate::{run::stopped, socket::set_receive_buffer};
 
@@ -44,13 +51,20 @@ pub const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 const LONGEST_REMEMBERED: usize = 2048;
 /// Conversations at one time: more phones than any one network segment holds.
 const CONVERSATIONS: usize = 65_536;
+/// Datagrams that are read before it is looked what else there is to do.
+const AT_ONCE: usize = 16;
 /// Desk questions at one time.
 const QUESTIONS: usize = 256;
 /// Wishes waiting to be looked at, and callers that may wait for the same NOTIFY.
 const WISHES: usize = 256;
 const WAITERS: usize = 16;
+/// Addresses from which a phone of one MAC address has spoken and which are told when it is to be.
+const PLACES: usize = 16;
 /// Copies of one SUBSCRIBE that are answered if they all came before the desk had spoken.
 const COPIES: usize = 16;
+/// NOTIFYs to one address that are repeated until they are answered. Of more than a building behind one address would ever have under
+/// way each is sent once: who writes somebody else's address into many SUBSCRIBEs is not to have each of them sent eleven times.
+const REPEATED: usize = 64;
 /// The NOTIFY is our first request in its dialog, and the last.
 const CSEQ: u32 = 1;
 pub const PRODUCT: &str = concat!("Provost/", env!("CARGO_PKG_VERSION"));
@@ -63,10 +77,20 @@ pub struct Heard {
     /// Where it hears SIP: the port of its Contact, if that is its own host, else the port that it spoke from.
     pub contact: SocketAddrV4,
     pub interface: String,
-    /// Our address in the phone's subnet.
+    /// Our address in the phone's subnet; beyond a relay, the one from which it is reached.
     pub local: Ipv4Addr,
+    /// The relay that heard it, where we have not ourselves.
+    pub relay: Option<Relayed>,
     /// It spoke a while ago and is asked about again because somebody wants it answered now.
     pub again: bool,
+}
+
+/// A relay that heard a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    pub name: Arc<str>,
+    /// The MAC address that its kernel knows behind the phone's address.
+    pub mac: Option<MacAddr>,
 }
 
 /// What the desk says to a SUBSCRIBE.
@@ -163,7 +187,7 @@ pub struct Counters {
     pub refused: AtomicU64,
     pub timed_out: AtomicU64,
     pub silent: AtomicU64,
-    /// From an address that sends too many, or from beyond a router.
+    /// From an address that sends too many, or from beyond a router; and envelopes of relays that were not taken.
     pub unwanted: AtomicU64,
 }
 
@@ -172,13 +196,13 @@ fn count(counter: &AtomicU64) {
 }
 
 /// The socket that answers go out from and come back to. Unicast, on a port of its own, so that 5060 can be a PBX's.
-pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
+pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     socket.set_nonblocking(true)?;
     let socket = std::net::UdpSocket::from(socket);
     set_receive_buffer(&socket, receive_buffer)?;
-    UdpSocket::from_std(socket)
+    Ok(socket)
 }
 
 /// Whose SUBSCRIBEs are answered.
@@ -210,8 +234,11 @@ pub struct Exchange<A> {
     branches: HashMap<String, Key>,
     /// The phone and its Call-ID → the same, for phones that do not bring the branch back.
     calls: HashMap<(Ipv4Addr, String), Key>,
-    /// The last conversation of each phone that told its MAC.
-    newest: HashMap<MacAddr, Key>,
+    /// How many NOTIFYs to each address are not answered yet.
+    unanswered: HashMap<Ipv4Addr, usize>,
+    /// The last conversation of each phone that told its MAC, from each address: who speaks in a phone's name from elsewhere takes
+    /// nothing away from it.
+    newest: BTreeMap<(MacAddr, Ipv4Addr), Key>,
     /// Those that are remembered long, in the order in which they fell silent: when, and which timer that is. They have no place among
     /// the timers, which hold what happens soon.
     silent: VecDeque<(Instant, u64, Key)>,
@@ -239,16 +266,55 @@ struct Decided {
     announcement: Announcement,
 }
 
+/// Somebody who wants a phone to be told, wherever it has spoken from: one of its addresses is enough.
+#[derive(Clone)]
+struct Waiter(Arc<Mutex<Awaited>>);
+
+struct Awaited {
+    told: Option<oneshot::Sender<Result<Notified, NotNotified>>>,
+    /// How many conversations have not come to an end.
+    left: usize,
+    /// The best reason so far for which it was not told.
+    why: Option<NotNotified>,
+}
+
+impl Waiter {
+    fn new(told: oneshot::Sender<Result<Notified, NotNotified>>, left: usize) -> Waiter {
+        Waiter(Arc::new(Mutex::new(Awaited { told: Some(told), left, why: None })))
+    }
+
+    /// One of the conversations has come to an end.
+    fn hear(&self, what: &Result<Notified, NotNotified>) {
+        let mut awaited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.left = awaited.left.saturating_sub(1);
+        if let Err(why) = what
+            && !matches!((&awaited.why, why), (Some(_), NotNotified::Silence { .. }))
+        {
+            awaited.why = Some(why.clone());
+        }
+        let outcome = match (what, &awaited.why) {
+            (Ok(notified), _) => Ok(notified.clone()),
+            (Err(_), Some(why)) if awaited.left == 0 => Err(why.clone()),
+            _ => return,
+        };
+        // Whoever asked may have gone meanwhile.
+        if let Some(told) = awaited.told.take() {
+            let _ = told.send(outcome);
+        }
+    }
+}
+
 /// One SUBSCRIBE and what came of it.
 struct Conversation {
     subscribe: Box<Subscribe>,
     mac: Option<MacAddr>,
     from: SocketAddrV4,
+    /// Our address that it can reach.
     local: Ipv4Addr,
-    interface: u32,
+    came: Came,
     state: State,
     /// Who wants to know what becomes of it.
-    waiters: Vec<oneshot::Sender<Result<Notified, NotNotified>>>,
+    waiters: Vec<Waiter>,
     /// Bytes of the SUBSCRIBE.
     size: usize,
     heard: Instant,
@@ -276,7 +342,7 @@ impl Conversation {
     /// Says to all who wait what has become of it. They may have gone meanwhile.
     fn tell(&mut self, what: &Result<Notified, NotNotified>) {
         for waiter in self.waiters.drain(..) {
-            let _ = waiter.send(what.clone());
+            waiter.hear(what);
         }
     }
 
@@ -297,6 +363,10 @@ impl Conversation {
             contact: targets.last().copied().unwrap_or(self.from),
             interface,
             local: self.local,
+            relay: match &self.came {
+                Came::Here(_) => None,
+                Came::Through(leg) => Some(Relayed { name: Arc::clone(leg.relay()), mac: leg.mac() }),
+            },
             again,
         }
     }
@@ -343,7 +413,8 @@ impl<A: Announcer> Exchange<A> {
             conversations: HashMap::new(),
             branches: HashMap::new(),
             calls: HashMap::new(),
-            newest: HashMap::new(),
+            unanswered: HashMap::new(),
+            newest: BTreeMap::new(),
             silent: VecDeque::new(),
             timers: BinaryHeap::new(),
             timed: HashMap::new(),
@@ -376,7 +447,13 @@ impl<A: Announcer> Exchange<A> {
                 biased;
                 () = stopped(&mut stop) => return,
                 received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, from)) => self.read_answer(&buffer[..length], from),
+                    Ok((length, from)) => {
+                        self.read_answer(&buffer[..length], from, None);
+                        for _ in 1..AT_ONCE {
+                            let Ok((length, from)) = self.socket.try_recv_from(&mut buffer) else { break };
+                            self.read_answer(&buffer[..length], from, None);
+                        }
+                    }
                     // ICMP errors of earlier packets surface here; the timers deal with the silence.
                     Err(error) => tracing::debug!(%error, "cannot receive an answer"),
                 },
@@ -385,19 +462,34 @@ impl<A: Announcer> Exchange<A> {
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.ring(),
                 // Heard only as fast as they can be decided; the channel holds the rest of a burst.
                 datagram = datagrams.recv(), if self.questions.available_permits() > 0 => match datagram {
-                    Some(datagram) => self.hear(&datagram),
+                    Some(datagram) => {
+                        self.hear(datagram);
+                        for _ in 1..AT_ONCE {
+                            if self.questions.available_permits() == 0 {
+                                break;
+                            }
+                            let Ok(datagram) = datagrams.try_recv() else { break };
+                            self.hear(datagram);
+                        }
+                    }
                     None => return,
                 },
             }
         }
     }
 
-    fn hear(&mut self, datagram: &Datagram) {
+    fn hear(&mut self, datagram: Datagram) {
         count(&self.counters.datagrams);
         let subscribe = match provost_sip::read(&datagram.bytes) {
             Ok(Message::Request(request)) => Subscribe::from_request(&request),
             Ok(Message::Response(_)) => {
-                count(&self.counters.other);
+                match &datagram.came {
+                    Came::Here(_) => count(&self.counters.other),
+                    // A relay brings both what phones ask and what they answer.
+                    Came::Through(leg) => {
+                        self.read_answer(&datagram.bytes, SocketAddr::V4(datagram.from), Some(leg));
+                    }
+                }
                 return;
             }
             Err(error) => {
@@ -415,25 +507,29 @@ impl<A: Announcer> Exchange<A> {
             }
         };
         count(&self.counters.subscribes);
-        if let Err(why) = self.is_wanted(datagram) {
+        if let Err(why) = self.is_wanted(&datagram) {
             count(&self.counters.unwanted);
             tracing::debug!(from = %datagram.from, reason = why, "datagram dropped");
             return;
         }
         let said = subscribe.mac.as_ref().map(|found| MacAddr::new(found.address));
-        let mac = said.or_else(|| neighbours::mac_of((*datagram.from.ip()).into()));
-        if mac.is_none() {
+        let mac = said.or_else(|| match &datagram.came {
+            Came::Here(_) => neighbours::mac_of((*datagram.from.ip()).into()),
+            Came::Through(leg) => leg.mac(),
+        });
+        if mac.is_none() && matches!(datagram.came, Came::Here(_)) {
             // An empty datagram to the discard port (RFC 863) makes the kernel ask for the MAC; the phone's next copy finds it known.
             let _ = self.socket.try_send_to(&[], SocketAddrV4::new(*datagram.from.ip(), 9).into());
         }
         let key = Key { from: *datagram.from.ip(), mac, call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
         let (epoch, now) = (self.announcer.epoch(), Instant::now());
         if let Some(conversation) = self.conversations.get_mut(&key)
+            && !has_begun_anew(&conversation.came, &datagram.came)
             && conversation.covers(datagram.from, epoch, now)
         {
             count(&self.counters.duplicates);
             // With two interfaces on one segment everything is heard twice; the phone has sent it once.
-            if conversation.interface != datagram.interface {
+            if !is_same_way(&conversation.came, &datagram.came) {
                 return;
             }
             conversation.copies += 1;
@@ -450,8 +546,8 @@ impl<A: Announcer> Exchange<A> {
             }
             return;
         }
-        let Some((interface, local)) = self.heard_on(datagram.interface, *datagram.from.ip()) else {
-            tracing::debug!(from = %datagram.from, interface = datagram.interface, "heard on an interface without an address");
+        let Some((interface, local)) = self.heard_on(&datagram.came, *datagram.from.ip()) else {
+            tracing::debug!(from = %datagram.from, came = ?datagram.came, "heard where there is no address to answer from");
             return;
         };
         let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
@@ -470,7 +566,7 @@ impl<A: Announcer> Exchange<A> {
             mac,
             from: datagram.from,
             local,
-            interface: datagram.interface,
+            came: datagram.came,
             state: State::Asking { askers },
             waiters: Vec::new(),
             size: datagram.bytes.len(),
@@ -481,9 +577,10 @@ impl<A: Announcer> Exchange<A> {
             timer: 0,
         };
         let heard = conversation.question(interface, false);
-        // It may be one that was settled, under the same key.
+        // It may be one that was settled, under the same key, or one that went through a relay that has begun anew.
+        self.abandon(&key);
         self.forget(&key);
-        if let Some(before) = mac.and_then(|mac| self.newest.insert(mac, key.clone())) {
+        if let Some(before) = mac.and_then(|mac| self.newest.insert((mac, key.from), key.clone())) {
             self.supersede(&before);
         }
         self.conversations.insert(key.clone(), conversation);
@@ -494,9 +591,12 @@ impl<A: Announcer> Exchange<A> {
     /// Whether this sender may ask now. An answer is larger than the question, so nobody is to have many sent to whom he names.
     fn is_wanted(&mut self, datagram: &Datagram) -> Result<(), &'static str> {
         let (from, now) = (*datagram.from.ip(), Instant::now());
-        if !self.wanted.off_link {
+        // Where a relay may hear phones, its key says.
+        if !self.wanted.off_link
+            && let Came::Here(index) = datagram.came
+        {
             let interfaces = self.interfaces.borrow();
-            let heard = interfaces.iter().find(|interface| interface.index == datagram.interface);
+            let heard = interfaces.iter().find(|interface| interface.index == index);
             if heard.is_some_and(|interface| !interface.reaches(from)) {
                 return Err("it comes from beyond a router (pnp.off_link)");
             }
@@ -511,46 +611,96 @@ impl<A: Announcer> Exchange<A> {
         if most > 0 && *sent > most { Err("its address sends too many (pnp.per_source)") } else { Ok(()) }
     }
 
-    /// The name of an interface, and our address in the phone's subnet on it.
-    fn heard_on(&self, index: u32, phone: Ipv4Addr) -> Option<(String, Ipv4Addr)> {
-        let interfaces = self.interfaces.borrow();
-        let interface = interfaces.iter().find(|interface| interface.index == index)?;
-        Some((interface.name.clone(), interface.address_for(phone)?))
+    /// The name of an interface, and our address in the phone's subnet on it. Beyond a relay, its name, and our address as routed there.
+    fn heard_on(&self, came: &Came, phone: Ipv4Addr) -> Option<(String, Ipv4Addr)> {
+        match came {
+            Came::Here(index) => {
+                let interfaces = self.interfaces.borrow();
+                let interface = interfaces.iter().find(|interface| interface.index == *index)?;
+                Some((interface.name.clone(), interface.address_for(phone)?))
+            }
+            Came::Through(leg) => Some((format!("relay {}", leg.relay()), routed(phone).ok()?)),
+        }
     }
 
-    fn ask(&self, key: Key, heard: Heard, permit: OwnedSemaphorePermit) {
-        let (announcer, decided) = (Arc::clone(&self.announcer), self.decided.0.clone());
-        tokio::spawn(async move {
-            let announcement = announcer.announce(heard).await;
-            let _ = decided.send(Decided { key, announcement }).await;
-            drop(permit);
-        });
+    fn ask(&mut self, key: Key, heard: Heard, permit: OwnedSemaphorePermit) {
+        let announcer = Arc::clone(&self.announcer);
+        let mut question = Box::pin(async move { announcer.announce(heard).await });
+        // The desk answers at once unless a library words the URL; that is waited for elsewhere. A panic of its costs this phone its
+        // answer, and no other.
+        let ask = AssertUnwindSafe(|| question.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        match std::panic::catch_unwind(ask) {
+            Err(_) => {}
+            Ok(Poll::Ready(announcement)) => {
+                drop(permit);
+                self.proceed(Decided { key, announcement });
+            }
+            Ok(Poll::Pending) => {
+                let decided = self.decided.0.clone();
+                tokio::spawn(async move {
+                    let announcement = question.await;
+                    let _ = decided.send(Decided { key, announcement }).await;
+                    drop(permit);
+                });
+            }
+        }
     }
 
     /// Somebody wants a phone to be answered that was not.
     fn again(&mut self, Again { mac, told }: Again) {
-        let key = self.newest.get(&mac).cloned();
-        let Some((key, conversation)) = key.and_then(|key| Some((key.clone(), self.conversations.get_mut(&key)?)))
-        else {
-            let _ = told.send(Err(NotNotified::Unheard));
-            return;
+        let keys = match self.unanswered(mac) {
+            Ok(keys) => keys,
+            Err(why) => {
+                let _ = told.send(Err(why));
+                return;
+            }
         };
-        let refused = match &conversation.state {
-            State::Done { status, .. } => Some(NotNotified::Answered { status: *status }),
-            State::Silent if conversation.heard + REMEMBERED <= Instant::now() => Some(NotNotified::Unheard),
-            _ if conversation.waiters.len() >= WAITERS => Some(NotNotified::Busy),
+        let waiter = Waiter::new(told, keys.len());
+        for key in keys {
+            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
+            conversation.waiters.push(waiter.clone());
+            // If the desk is being asked already, or the phone being told, its outcome is what was wished for.
+            if matches!(conversation.state, State::Silent) {
+                let askers = vec![ok_target(&conversation.subscribe, conversation.from, 0)];
+                self.ask_again(&key, askers);
+            }
+        }
+    }
+
+    /// The conversations of a phone that may still be answered, of each address from which it spoke after it was last answered. Whether
+    /// the phone is there is for the desk to judge; those go first of which the kernel knows it.
+    fn unanswered(&self, mac: MacAddr) -> Result<Vec<Key>, NotNotified> {
+        let now = Instant::now();
+        let all = self.newest.range((mac, Ipv4Addr::UNSPECIFIED)..=(mac, Ipv4Addr::BROADCAST));
+        let all: Vec<(&Key, &Conversation)> =
+            all.filter_map(|(_, key)| Some((key, self.conversations.get(key)?))).collect();
+        let status = |conversation: &Conversation| match conversation.state {
+            State::Done { status, .. } => Some((conversation.heard, status)),
             _ => None,
         };
-        if let Some(why) = refused {
-            let _ = told.send(Err(why));
-            return;
+        let answered = all.iter().filter_map(|(_, conversation)| status(conversation)).max();
+        let is_open = |conversation: &Conversation| {
+            answered.is_none_or(|(heard, _)| conversation.heard > heard)
+                && !(matches!(conversation.state, State::Silent) && conversation.heard + REMEMBERED <= now)
+        };
+        let open: Vec<_> = all.into_iter().filter(|(_, conversation)| is_open(conversation)).collect();
+        if open.is_empty() {
+            return Err(answered.map_or(NotNotified::Unheard, |(_, status)| NotNotified::Answered { status }));
         }
-        conversation.waiters.push(told);
-        // If the desk is being asked already, or the phone being told, its outcome is what was wished for.
-        if matches!(conversation.state, State::Silent) {
-            let askers = vec![ok_target(&conversation.subscribe, conversation.from, 0)];
-            self.ask_again(&key, askers);
+        let mut free: Vec<_> =
+            open.into_iter().filter(|(_, conversation)| conversation.waiters.len() < WAITERS).collect();
+        if free.is_empty() {
+            return Err(NotNotified::Busy);
         }
+        if free.len() > 1 {
+            let doubt = |key: &Key| match neighbours::mac_of(key.from.into()) {
+                Some(there) => 2 * u8::from(there != mac),
+                None => 1,
+            };
+            free.sort_by_cached_key(|(key, conversation)| (doubt(key), Reverse(conversation.heard)));
+            free.truncate(PLACES);
+        }
+        Ok(free.into_iter().map(|(key, _)| key.clone()).collect())
     }
 
     /// Asks the desk about a phone that spoke earlier and for which somebody waits.
@@ -558,7 +708,7 @@ impl<A: Announcer> Exchange<A> {
         let (epoch, until) = (self.announcer.epoch(), Instant::now() + GIVE_UP);
         let permit = Arc::clone(&self.questions).try_acquire_owned();
         let Some(conversation) = self.conversations.get(key) else { return };
-        let place = self.heard_on(conversation.interface, *conversation.from.ip());
+        let place = self.heard_on(&conversation.came, *conversation.from.ip());
         let Some(conversation) = self.conversations.get_mut(key) else { return };
         let (Some((interface, local)), Ok(permit)) = (&place, permit) else {
             conversation.tell(&Err(if place.is_none() { NotNotified::Gone } else { NotNotified::Busy }));
@@ -580,7 +730,7 @@ impl<A: Announcer> Exchange<A> {
     fn fall_silent(&mut self, key: &Key) {
         let Some(conversation) = self.conversations.get_mut(key) else { return };
         conversation.state = State::Silent;
-        let is_newest = conversation.mac.is_some_and(|mac| self.newest.get(&mac) == Some(key));
+        let is_newest = conversation.mac.is_some_and(|mac| self.newest.get(&(mac, key.from)) == Some(key));
         if is_newest && conversation.size <= LONGEST_REMEMBERED {
             let until = conversation.heard + REMEMBERED;
             conversation.until = until;
@@ -615,13 +765,23 @@ impl<A: Announcer> Exchange<A> {
         false
     }
 
+    /// Says no more in a conversation that another is to take the place of.
+    fn abandon(&mut self, key: &Key) {
+        if let Some(conversation) = self.conversations.get(key)
+            && let State::Notifying { branch, .. } = &conversation.state
+        {
+            let branch = branch.clone();
+            self.forget_answers(&branch, key);
+        }
+    }
+
     fn forget(&mut self, key: &Key) {
         let Some(mut conversation) = self.conversations.remove(key) else { return };
         self.timed.remove(&conversation.timer);
         if let Some(mac) = conversation.mac
-            && self.newest.get(&mac) == Some(key)
+            && self.newest.get(&(mac, key.from)) == Some(key)
         {
-            self.newest.remove(&mac);
+            self.newest.remove(&(mac, key.from));
         }
         let late = format!("what to tell it was not settled within {} s", GIVE_UP.as_secs());
         conversation.tell(&Err(NotNotified::Unsent { reason: late }));
@@ -668,7 +828,11 @@ impl<A: Announcer> Exchange<A> {
         let Some(conversation) = self.conversations.get_mut(&key) else { return };
         let subscribe = &conversation.subscribe;
         let reply = compose::Reply {
-            local: SocketAddr::V4(SocketAddrV4::new(conversation.local, self.port)),
+            // What the phone answers has to come to whoever speaks to it.
+            local: SocketAddr::V4(match &conversation.came {
+                Came::Here(_) => SocketAddrV4::new(conversation.local, self.port),
+                Came::Through(leg) => leg.link(),
+            }),
             source: SocketAddr::V4(conversation.from),
             tag: &tag,
             product: PRODUCT,
@@ -709,6 +873,7 @@ impl<A: Announcer> Exchange<A> {
             give_up: now + GIVE_UP,
         };
         self.branches.insert(branch, key.clone());
+        *self.unanswered.entry(key.from).or_default() += 1;
         self.calls.insert((key.from, key.call_id.clone()), key.clone());
         let conversation = &self.conversations[&key];
         for to in askers {
@@ -725,7 +890,8 @@ impl<A: Announcer> Exchange<A> {
         count(if *sent == 0 { &self.counters.notifies } else { &self.counters.retransmissions });
         *sent += 1;
         // Timer E: doubles up to T2; the last one rings with timer F.
-        let at = (Instant::now() + *interval).min(*give_up);
+        let is_repeated = self.unanswered.get(&key.from).is_none_or(|unanswered| *unanswered <= REPEATED);
+        let at = if is_repeated { (Instant::now() + *interval).min(*give_up) } else { *give_up };
         *interval = (*interval * 2).min(T2);
         let notify = std::mem::take(notify);
         let conversation = &self.conversations[key];
@@ -783,8 +949,8 @@ impl<A: Announcer> Exchange<A> {
         }
     }
 
-    /// A phone answers our NOTIFY.
-    fn read_answer(&mut self, bytes: &[u8], from: SocketAddr) {
+    /// A phone answers our NOTIFY, to us or to the relay that heard it.
+    fn read_answer(&mut self, bytes: &[u8], from: SocketAddr, through: Option<&Leg>) {
         let answer = match provost_sip::read(bytes) {
             Ok(Message::Response(response)) => Answer::from_response(&response),
             Ok(Message::Request(_)) => {
@@ -810,6 +976,14 @@ impl<A: Announcer> Exchange<A> {
         if phone != *conversation.from.ip() || !answer.is_final() {
             return;
         }
+        let is_its_way = match (&conversation.came, through) {
+            (Came::Here(_), None) => true,
+            (Came::Through(leg), Some(through)) => leg.follows(through),
+            _ => false,
+        };
+        if !is_its_way {
+            return;
+        }
         let State::Notifying { ok, branch, url, .. } = &mut conversation.state else { return };
         if !answer.answers(branch, &key.call_id, CSEQ) {
             return;
@@ -830,7 +1004,14 @@ impl<A: Announcer> Exchange<A> {
 
     /// No answer is awaited any more.
     fn forget_answers(&mut self, branch: &str, key: &Key) {
-        self.branches.remove(branch);
+        if self.branches.remove(branch).is_some()
+            && let Some(unanswered) = self.unanswered.get_mut(&key.from)
+        {
+            *unanswered -= 1;
+            if *unanswered == 0 {
+                self.unanswered.remove(&key.from);
+            }
+        }
         let call = (key.from, key.call_id.clone());
         // Another phone at that address may be in a call of the same name.
         if self.calls.get(&call) == Some(key) {
@@ -839,9 +1020,14 @@ impl<A: Announcer> Exchange<A> {
     }
 
     fn send(&self, bytes: &[u8], conversation: &Conversation, to: SocketAddrV4) {
-        // The interface that heard the phone, and our address in its subnet: not whatever the routing table would choose.
-        let way = Way { interface: conversation.interface, local: conversation.local };
-        if let Err(error) = way.try_send(&self.socket, bytes, to) {
+        let sent = match &conversation.came {
+            // The interface that heard the phone, and our address in its subnet: not whatever the routing table would choose.
+            Came::Here(interface) => {
+                Way { interface: *interface, local: conversation.local }.try_send(&self.socket, bytes, to)
+            }
+            Came::Through(leg) => leg.try_send(bytes, to),
+        };
+        if let Err(error) = sent {
             // As good as lost on the way: timers and copies take care of it.
             tracing::debug!(%to, %error, "cannot send");
         }
@@ -885,6 +1071,20 @@ fn targets(subscribe: &Subscribe, from: SocketAddrV4) -> Vec<SocketAddrV4> {
         }
     }
     targets
+}
+
+/// Whether it is heard where it was heard before.
+fn is_same_way(before: &Came, now: &Came) -> bool {
+    match (before, now) {
+        (Came::Here(before), Came::Here(now)) => before == now,
+        (Came::Through(before), Came::Through(now)) => before.is_same(now),
+        _ => false,
+    }
+}
+
+/// Whether the relay that heard it was started anew: the phone would answer to where nobody listens any more.
+fn has_begun_anew(before: &Came, now: &Came) -> bool {
+    matches!((before, now), (Came::Through(before), Came::Through(now)) if !before.is_same(now) && now.follows(before))
 }
 
 /// `address` if it is the phone's own host, else the address that it spoke from.

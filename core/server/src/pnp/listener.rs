@@ -22,12 +22,12 @@ use std::{
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt},
+    sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt, sockopt},
 };
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::interfaces::Interface;
+use super::{interfaces::Interface, relay::Leg};
 use crate::{
     network::{Heard, Notes},
     settings::Listen,
@@ -39,12 +39,32 @@ use crate::{
 pub struct Datagram {
     pub bytes: Vec<u8>,
     pub from: SocketAddrV4,
-    /// Index of the interface that heard it.
-    pub interface: u32,
+    pub came: Came,
+}
+
+impl Datagram {
+    /// The index of our own interface that heard it, if one did.
+    pub fn interface(&self) -> Option<u32> {
+        match self.came {
+            Came::Here(index) => Some(index),
+            Came::Through(_) => None,
+        }
+    }
+}
+
+/// The way by which a datagram came, and by which what answers it goes.
+#[derive(Clone, Debug)]
+pub enum Came {
+    /// Heard by ourselves, on the interface of this index.
+    Here(u32),
+    /// Heard by a relay, in the phone's own subnet.
+    Through(Arc<Leg>),
 }
 
 /// Longest datagram that is looked at, and a little more so that a longer one is seen to be longer.
 const LONGEST: usize = provost_sip::MAX_DATAGRAM + 128;
+/// Datagrams in one call.
+const BATCH: usize = 64;
 /// Datagrams waiting for the exchange. Beyond that the newest is dropped and counted: phones repeat themselves.
 pub const WAITING: usize = 32_768;
 
@@ -140,6 +160,14 @@ impl Ears {
         self.joined.iter().map(|(_, name)| name.as_str())
     }
 
+    /// One datagram, for who looks rather than serves; none within the fifth of a second that a read waits.
+    pub fn hear(&self) -> io::Result<Option<Datagram>> {
+        match Inbox::new(1).receive(&self.socket.try_clone()?.into(), self.raw, self.group.port()) {
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
+            heard => Ok(heard?.pop()),
+        }
+    }
+
     /// The number by which the kernel knows the socket.
     pub(crate) fn inode(&self) -> io::Result<u64> {
         // Of a descriptor, whatever it is of, only a file tells.
@@ -152,25 +180,28 @@ impl Ears {
         stop: Arc<AtomicBool>,
         dropped: Arc<AtomicU64>,
         heard_where: Arc<Heard>,
-    ) -> io::Result<mpsc::Receiver<Datagram>> {
-        let (heard, datagrams) = mpsc::channel(WAITING);
+        heard: mpsc::Sender<Datagram>,
+    ) -> io::Result<()> {
         let mut notes = Notes::new(heard_where);
         let (socket, raw, port) = (OwnedFd::from(self.socket.try_clone()?), self.raw, self.group.port());
         thread::Builder::new().name("pnp-listener".into()).spawn(move || {
-            let mut buffer = vec![0; LONGEST];
+            let mut inbox = Inbox::new(BATCH);
             while !stop.load(Ordering::Relaxed) {
-                match hear(&socket, &mut buffer, raw, port) {
-                    Ok(Some(datagram)) => {
-                        notes.heard(datagram.interface, datagram.from);
-                        match heard.try_send(datagram) {
-                            Ok(()) => {}
-                            Err(mpsc::error::TrySendError::Full(_)) => {
-                                dropped.fetch_add(1, Ordering::Relaxed);
+                match inbox.receive(&socket, raw, port) {
+                    Ok(datagrams) => {
+                        for datagram in datagrams {
+                            if let Came::Here(interface) = datagram.came {
+                                notes.heard(interface, datagram.from);
                             }
-                            Err(mpsc::error::TrySendError::Closed(_)) => break,
+                            match heard.try_send(datagram) {
+                                Ok(()) => {}
+                                Err(mpsc::error::TrySendError::Full(_)) => {
+                                    dropped.fetch_add(1, Ordering::Relaxed);
+                                }
+                                Err(mpsc::error::TrySendError::Closed(_)) => return,
+                            }
                         }
                     }
-                    Ok(None) => {}
                     Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
                     Err(error) => {
                         // An interface that goes down can report itself here; the socket stays good.
@@ -180,7 +211,7 @@ impl Ears {
                 }
             }
         })?;
-        Ok(datagrams)
+        Ok(())
     }
 }
 
@@ -205,27 +236,39 @@ fn udp(group: SocketAddrV4) -> Result<Socket, ListenError> {
     })
 }
 
-/// One datagram for the group's port, or nothing if it was something else.
-fn hear(socket: &OwnedFd, buffer: &mut [u8], raw: bool, port: u16) -> nix::Result<Option<Datagram>> {
-    let mut control = cmsg_space!(libc::in_pktinfo);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
-    let Some(from) = message.address else { return Ok(None) };
-    let interface = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(info.ipi_ifindex as u32),
-        _ => None,
-    });
-    let Some(interface) = interface else { return Ok(None) };
-    let length = message.bytes;
-    let packet = &buffer[..length];
-    if raw {
-        Ok(payload(packet, port).map(|(source, bytes)| Datagram {
-            bytes: bytes.to_vec(),
-            from: SocketAddrV4::new(from.ip(), source),
-            interface,
-        }))
-    } else {
-        Ok(Some(Datagram { bytes: packet.to_vec(), from: SocketAddrV4::new(from.ip(), from.port()), interface }))
+/// What has come to the socket, by the batch: a building that powers on at once does not wait for a call of the kernel each.
+struct Inbox {
+    headers: MultiHeaders<SockaddrIn>,
+    buffers: Vec<[u8; LONGEST]>,
+}
+
+impl Inbox {
+    fn new(batch: usize) -> Inbox {
+        let control = cmsg_space!(libc::in_pktinfo);
+        Inbox { headers: MultiHeaders::preallocate(batch, Some(control)), buffers: vec![[0; LONGEST]; batch] }
+    }
+
+    /// Waits for the first datagram, and takes what others there are for the group's port.
+    fn receive(&mut self, socket: &OwnedFd, raw: bool, port: u16) -> nix::Result<Vec<Datagram>> {
+        let mut parts: Vec<_> = self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let flags = MsgFlags::MSG_WAITFORONE;
+        let messages = recvmmsg(socket.as_raw_fd(), &mut self.headers, parts.iter_mut(), flags, None)?;
+        let mut came = Vec::new();
+        for message in messages {
+            let interface = message.cmsgs()?.find_map(|control| match control {
+                ControlMessageOwned::Ipv4PacketInfo(info) => Some(info.ipi_ifindex as u32),
+                _ => None,
+            });
+            came.push((message.bytes, message.address, interface));
+        }
+        let packets = self.buffers.iter().zip(came);
+        Ok(packets
+            .filter_map(|(buffer, (length, from, interface))| {
+                let (packet, from, came) = (&buffer[..length], from?, Came::Here(interface?));
+                let (source, bytes) = if raw { payload(packet, port)? } else { (from.port(), packet) };
+                Some(Datagram { bytes: bytes.to_vec(), from: SocketAddrV4::new(from.ip(), source), came })
+            })
+            .collect())
     }
 }
 

@@ -57,7 +57,7 @@ impl Way {
 }
 
 /// The address that the routing table would send from; nothing is sent to find out.
-fn routed(phone: Ipv4Addr) -> io::Result<Ipv4Addr> {
+pub(super) fn routed(phone: Ipv4Addr) -> io::Result<Ipv4Addr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect((phone, 5060))?;
     match socket.local_addr()?.ip() {

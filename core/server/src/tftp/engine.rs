@@ -1,11 +1,11 @@
 //! The seam between the TFTP door and what speaks TFTP on a socket.
 //!
 //! An [`Engine`] brings the protocol, a [`FileSource`] the files; neither knows the other. So that a second engine can be put beside the
-//! first, nothing of any engine's library appears here.
+//! first, nothing of any engine's library appears here but the protocol's own numbers.
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -18,20 +18,29 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(super) use provost_tftp::packet::Code;
+
+use super::Bound;
 use crate::{chunks::FileChunks, slots::Slot};
 
-/// Speaks TFTP on one socket, which is bound to one address of ours.
+/// Speaks TFTP.
 pub(super) trait Engine: Send + Sync {
-    /// Starts serving, and returns at once. Serves until `stop` becomes true or its sender is gone.
-    ///
-    /// What is returned ends (with an error, since nothing is ever sent) when the socket is closed and every transfer dropped.
+    /// Binds an address, on which it is alone, starts serving there, and returns at once. Serves until `stop` becomes true or its sender
+    /// is gone.
     fn start(
         &self,
-        socket: UdpSocket,
+        address: SocketAddr,
         source: Arc<dyn FileSource>,
         pace: Pace,
         stop: watch::Receiver<bool>,
-    ) -> io::Result<oneshot::Receiver<()>>;
+    ) -> io::Result<Started>;
+}
+
+/// An engine at work.
+pub(super) struct Started {
+    pub(super) bound: Bound,
+    /// Each ends (with an error, since nothing is ever sent) when its socket is closed and every transfer dropped.
+    pub(super) ended: Vec<oneshot::Receiver<()>>,
 }
 
 /// How a transfer treats a peer that does not answer.
@@ -39,8 +48,10 @@ pub(super) trait Engine: Send + Sync {
 pub(super) struct Pace {
     /// From a packet to its first repetition.
     pub(super) resend_after: Duration,
-    /// How long an engine may wait for a file before it attends to others and lets this one come when it comes.
+    /// How long an engine that can only wait may wait for a file, before it attends to others and lets this one come when it comes.
     pub(super) fetch_budget: Duration,
+    /// Asked of the kernel, in bytes.
+    pub(super) receive_buffer: usize,
 }
 
 /// Where an engine gets its files.
@@ -52,14 +63,26 @@ pub(super) trait FileSource: Send + Sync {
 /// A file being fetched. Dropping it lets go of the fetch.
 #[derive(Debug)]
 pub(super) struct Opening {
-    fetch: JoinHandle<Result<Source, Denied>>,
+    fetch: Fetch,
     /// The transfer's place among those that may be open; it goes on into the content.
     slot: Option<Slot>,
 }
 
+#[derive(Debug)]
+enum Fetch {
+    /// Until it is taken.
+    AtHand(Option<Result<Source, Denied>>),
+    Making(JoinHandle<Result<Source, Denied>>),
+}
+
 impl Opening {
-    pub(super) fn new(fetch: JoinHandle<Result<Source, Denied>>, slot: Slot) -> Opening {
-        Opening { fetch, slot: Some(slot) }
+    /// Ready when it is first asked.
+    pub(super) fn at_hand(fetched: Result<Source, Denied>, slot: Slot) -> Opening {
+        Opening { fetch: Fetch::AtHand(Some(fetched)), slot: Some(slot) }
+    }
+
+    pub(super) fn making(fetch: JoinHandle<Result<Source, Denied>>, slot: Slot) -> Opening {
+        Opening { fetch: Fetch::Making(fetch), slot: Some(slot) }
     }
 }
 
@@ -67,23 +90,24 @@ impl Future for Opening {
     type Output = Result<Content, Denied>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let fetched = ready!(Pin::new(&mut self.fetch).poll(cx));
+        let fetched = match &mut self.fetch {
+            Fetch::AtHand(fetched) => fetched.take(),
+            // An error is a desk that panicked, or a program that is ending.
+            Fetch::Making(making) => ready!(Pin::new(making).poll(cx)).ok(),
+        };
         let slot = self.slot.take();
-        Poll::Ready(match fetched {
-            Ok(Ok(source)) => {
-                let len = source.left();
-                Ok(Content { source, len, _slot: slot })
-            }
-            Ok(Err(denied)) => Err(denied),
-            // The desk panicked, or the program is ending.
-            Err(_) => Err(Denied::failed("internal error")),
-        })
+        Poll::Ready(fetched.unwrap_or_else(|| Err(Denied::broken())).map(|source| {
+            let len = source.left();
+            Content { source, len, _slot: slot }
+        }))
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.fetch.abort();
+        if let Fetch::Making(making) = &self.fetch {
+            making.abort();
+        }
     }
 }
 
@@ -135,16 +159,8 @@ pub(super) struct Denied {
     pub(super) code: Code,
     /// Safe to send; at most some hundred bytes, without a NUL.
     pub(super) message: String,
-}
-
-/// The error codes of RFC 1350 that we have a use for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    Undefined = 0,
-    NotFound = 1,
-    AccessViolation = 2,
-    IllegalOperation = 4,
-    UnknownTransfer = 5,
+    /// Who asks again is served, soon.
+    pub(super) is_for_want_of_room: bool,
 }
 
 impl Denied {
@@ -155,10 +171,19 @@ impl Denied {
         while message.len() > LONGEST {
             message.pop();
         }
-        Denied { code, message }
+        Denied { code, message, is_for_want_of_room: false }
     }
 
     pub(super) fn failed(message: &str) -> Denied {
         Denied::new(Code::Undefined, message)
+    }
+
+    pub(super) fn no_room() -> Denied {
+        Denied { is_for_want_of_room: true, ..Denied::failed("busy, try again") }
+    }
+
+    /// Whoever should have fetched it panicked; the log has it.
+    pub(super) fn broken() -> Denied {
+        Denied::failed("internal error")
     }
 }

@@ -3,38 +3,62 @@
 //! One engine per address, never the wildcard: an answer must come from the address that was asked, or strict phones drop it. The caller
 //! says which addresses there are, and says it again when they change. What a name stands for, and what is logged about it, is the desk's.
 //!
-//! * `engine` is the seam, `portable` the engine behind it; `netascii` serves what that one cannot; `steer` shares requests out between them.
+//! `engine` is the seam. Behind it are `own`, the engine of `provost-tftp`, and `portable`, which is async-tftp.
 
 mod engine;
-mod netascii;
+#[cfg(target_os = "linux")]
+mod own;
 mod portable;
-mod steer;
 
 use std::{
     collections::{BTreeMap, HashSet},
     fmt, io,
     net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{oneshot, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use provost_tftp::packet::{Mode, Request};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tracing::{error, warn};
 
-use self::{
-    engine::{Code, Denied, Engine, FileSource, Opening, Pace, Source},
-    portable::Portable,
-};
+use self::engine::{Code, Denied, Engine, FileSource, Opening, Pace, Source, Started};
 use crate::{
     chunks::FileChunks,
     request::{self, Asset, ConfigFile, ConfigRequest, Desk, Fetched, asked_name},
     slots::Slots,
 };
+
+/// Before an engine is started anew on a socket that failed.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// What speaks TFTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TftpEngine {
+    /// Provost's own, made for many phones at once. Elsewhere than on Linux this is `portable`.
+    #[default]
+    Own,
+    /// async-tftp. A transfer that a phone gave up is kept until it runs out; netascii knows no options.
+    Portable,
+}
+
+impl TftpEngine {
+    /// To be called within a tokio runtime.
+    fn engine(self, port_per_transfer: bool) -> Box<dyn Engine> {
+        match self {
+            #[cfg(target_os = "linux")]
+            TftpEngine::Own => Box::new(own::Own { port_per_transfer }),
+            // It has no other way than a port for each.
+            _ => Box::new(portable::Portable { runtime: Handle::current() }),
+        }
+    }
+}
 
 /// What the door, and one peer at it, may use.
 #[derive(Clone, Debug)]
@@ -43,9 +67,10 @@ pub struct TftpLimits {
     pub transfers: usize,
     /// Transfers under way at once to one address. A site behind NAT is one address.
     pub transfers_per_peer: usize,
-    /// How long an unacknowledged packet waits for its repetition; it is sent six times at most.
+    /// How long an unacknowledged packet waits for its first repetition.
     pub resend_after: Duration,
-    /// How long others may be kept waiting for one file to be made. It then still comes, but without its size.
+    /// How long others may be kept waiting for one file to be made. It then still comes, but without its size. Of the portable engine
+    /// only: with the other, nobody waits for another's file.
     pub fetch_budget: Duration,
     /// How long a file may take to be made at all.
     pub fetch_deadline: Duration,
@@ -58,7 +83,7 @@ impl Default for TftpLimits {
         TftpLimits {
             transfers: 2048,
             transfers_per_peer: 256,
-            resend_after: Duration::from_secs(2),
+            resend_after: Duration::from_secs(1),
             fetch_budget: Duration::from_millis(20),
             fetch_deadline: Duration::from_secs(30),
             receive_buffer: 4 << 20,
@@ -87,7 +112,6 @@ pub struct Synced {
 
 /// The addresses served. Dropping it stops them all, without waiting for it.
 pub struct Door {
-    runtime: Handle,
     source: Arc<dyn FileSource>,
     engine: Box<dyn Engine>,
     limits: TftpLimits,
@@ -96,20 +120,24 @@ pub struct Door {
 }
 
 struct Serving {
-    bound: Bound,
+    started: Started,
     stop: watch::Sender<bool>,
-    /// Ends when the engine has.
-    ended: oneshot::Receiver<()>,
-    netascii: Option<JoinHandle<()>>,
 }
 
 impl Door {
     /// A door that does not listen anywhere yet. Port 0 takes a free one for each address. To be called within a tokio runtime.
-    pub fn new<D: Desk>(desk: Arc<D>, port: u16, limits: TftpLimits) -> Door {
-        let runtime = Handle::current();
+    ///
+    /// Without a port per transfer, all packets come from the one that was asked; of the own engine only.
+    pub fn new<D: Desk>(
+        desk: Arc<D>,
+        engine: TftpEngine,
+        port_per_transfer: bool,
+        port: u16,
+        limits: TftpLimits,
+    ) -> Door {
         let slots = Slots::new(limits.transfers, limits.transfers_per_peer);
-        let source = Arc::new(AtDesk { desk, runtime: runtime.clone(), slots, deadline: limits.fetch_deadline });
-        Door { runtime, source, engine: Box::new(Portable), limits, port, serving: BTreeMap::new() }
+        let source = Arc::new(AtDesk { desk, runtime: Handle::current(), slots, deadline: limits.fetch_deadline });
+        Door { source, engine: engine.engine(port_per_transfer), limits, port, serving: BTreeMap::new() }
     }
 
     /// Serves on one of our addresses. Already doing so is not an error. A link-local IPv6 address is refused by the system, for want of
@@ -120,30 +148,18 @@ impl Door {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         if let Some(serving) = self.serving.get(&address) {
-            return Ok(serving.bound);
+            return Ok(serving.started.bound);
         }
-        let sockets = steer::bind(SocketAddr::new(address, self.port))?;
-        let mut bound = Bound {
-            address: sockets.main.local_addr()?,
-            rcvbuf_granted: crate::socket::set_receive_buffer(&sockets.main, self.limits.receive_buffer)?,
-            netascii: false,
+        let pace = Pace {
+            resend_after: self.limits.resend_after,
+            fetch_budget: self.limits.fetch_budget,
+            receive_buffer: self.limits.receive_buffer,
         };
-        let pace = Pace { resend_after: self.limits.resend_after, fetch_budget: self.limits.fetch_budget };
         let (stop, stopped) = watch::channel(false);
-        let netascii = sockets
-            .text
-            .and_then(|socket| netascii::start(&self.runtime, socket, Arc::clone(&self.source), pace, stopped.clone()));
-        let netascii = match netascii {
-            Ok(serving) => Some(serving),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(door = "tftp", address = %bound.address, error, "cannot tell netascii requests apart, serving them as octet");
-                None
-            }
-        };
-        bound.netascii = netascii.is_some();
-        let ended = self.engine.start(sockets.main, Arc::clone(&self.source), pace, stopped)?;
-        self.serving.insert(address, Serving { bound, stop, ended, netascii });
+        let started =
+            self.engine.start(SocketAddr::new(address, self.port), Arc::clone(&self.source), pace, stopped)?;
+        let bound = started.bound;
+        self.serving.insert(address, Serving { started, stop });
         Ok(bound)
     }
 
@@ -178,7 +194,7 @@ impl Door {
 
     /// What is being served now.
     pub fn bound(&self) -> impl Iterator<Item = Bound> + '_ {
-        self.serving.values().map(|serving| serving.bound)
+        self.serving.values().map(|serving| serving.started.bound)
     }
 
     /// Stops everything and returns when it has stopped.
@@ -190,9 +206,8 @@ impl Door {
 impl Serving {
     async fn end(self) {
         let _ = self.stop.send(true);
-        let _ = self.ended.await;
-        if let Some(netascii) = self.netascii {
-            let _ = netascii.await;
+        for ended in self.started.ended {
+            let _ = ended.await;
         }
     }
 }
@@ -218,18 +233,25 @@ impl<D: Desk> FileSource for AtDesk<D> {
             if full.first {
                 warn!(door = "tftp", %peer, by_peer = full.by_peer, "too many transfers, turning some away");
             }
-            Denied::failed("busy, try again")
+            Denied::no_room()
         })?;
         let (path, proof) = (name.to_owned(), request::Proof::default());
         let request = ConfigRequest { door: request::Door::Tftp, path, user_agent: None, peer, local, proof };
         let (desk, deadline) = (Arc::clone(&self.desk), self.deadline);
-        let fetch = self.runtime.spawn(async move {
+        let mut fetch = Box::pin(async move {
             match timeout(deadline, desk.fetch(request)).await {
                 Ok(fetched) => source(fetched).await,
                 Err(_) => Err(Denied::failed("the file took too long to make")),
             }
         });
-        Ok(Opening::new(fetch, slot))
+        // Most files are at hand without anything to wait for, and a task of their own would cost more than they do.
+        let _context = self.runtime.enter();
+        let first = AssertUnwindSafe(|| fetch.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        Ok(match catch_unwind(first) {
+            Ok(Poll::Ready(fetched)) => Opening::at_hand(fetched, slot),
+            Ok(Poll::Pending) => Opening::making(self.runtime.spawn(fetch), slot),
+            Err(_) => Opening::at_hand(Err(Denied::broken()), slot),
+        })
     }
 }
 
@@ -241,12 +263,12 @@ pub async fn answer_to<D: Desk>(
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Option<Result<(), (u16, String)>> {
-    let (name, mode) = netascii::asked(packet)?;
+    let Request { name, mode, .. } = Request::read(packet)?;
     let limits = TftpLimits::default();
     let slots = Slots::new(limits.transfers, limits.transfers_per_peer);
     let source = AtDesk { desk, runtime: Handle::current(), slots, deadline: limits.fetch_deadline };
     let opening = match std::str::from_utf8(name) {
-        _ if mode.eq_ignore_ascii_case(b"mail") => Err(Denied::new(Code::IllegalOperation, "mail is not served")),
+        _ if mode == Mode::Mail => Err(Denied::new(Code::IllegalOperation, "mail is not served")),
         Ok(name) => source.open(name, peer, local),
         Err(_) => Err(Denied::new(Code::NotFound, "the name is not UTF-8")),
     };

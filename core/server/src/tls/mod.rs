@@ -54,6 +54,8 @@ pub struct Tls {
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// None where there is nothing to serve with.
     server: Option<Arc<ServerConfig>>,
+    /// The same for people, who are not asked for certificates.
+    people: Option<Arc<ServerConfig>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -96,7 +98,7 @@ impl Tls {
             };
             found.error(&place, message.to_owned(), false);
         }
-        let pair = if https.enabled { pair(settings, current, &mut found) } else { None };
+        let pair = if https.enabled || settings.admin.tls { pair(settings, current, &mut found) } else { None };
         let same =
             |current: &&Arc<Tls>| (&current.pair, &current.authorities, current.asks) == (&pair, &authorities, asks);
         // The same object, so that the sessions that phones would resume are not forgotten at each look.
@@ -104,7 +106,13 @@ impl Tls {
             return (Arc::clone(current), found.0);
         }
         let server = pair.as_ref().and_then(|pair| config(pair, asks, verifier.as_ref()).ok());
-        (Arc::new(Tls { pair, authorities, asks, verifier, server }), found.0)
+        let people = pair.as_ref().and_then(|pair| config(pair, ClientCertificates::Off, None).ok());
+        (Arc::new(Tls { pair, authorities, asks, verifier, server, people }), found.0)
+    }
+
+    /// What the people's door makes a handshake with.
+    pub fn people(&self) -> Option<Arc<ServerConfig>> {
+        self.people.clone()
     }
 
     /// What a handshake is made with; none where there is no certificate to show.
@@ -166,7 +174,7 @@ fn pair(settings: &Settings, current: Option<&Arc<Tls>>, found: &mut Findings) -
 }
 
 /// The files of certificate and key: those that are set, or those that `provost certs issue` writes.
-pub(crate) fn pair_files(settings: &Settings) -> (PathBuf, PathBuf) {
+pub fn pair_files(settings: &Settings) -> (PathBuf, PathBuf) {
     match (&settings.https.certificate, &settings.https.key) {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         // Both in one file, as some proxies want it.

@@ -24,12 +24,20 @@ impl MacAddr {
 
     /// `805ec0aabbcc`
     pub fn bare(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.written(b"0123456789abcdef")
     }
 
     /// `805EC0AABBCC`
     pub fn bare_upper(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02X}")).collect()
+        self.written(b"0123456789ABCDEF")
+    }
+
+    fn written(self, digits: &[u8; 16]) -> String {
+        self.digits().map(|digit| char::from(digits[usize::from(digit)])).collect()
+    }
+
+    fn digits(self) -> impl Iterator<Item = u8> {
+        self.0.into_iter().flat_map(|byte| [byte >> 4, byte & 0xf])
     }
 }
 
@@ -88,7 +96,8 @@ pub struct Oui(String);
 
 impl Oui {
     pub fn covers(&self, mac: MacAddr) -> bool {
-        mac.bare_upper().starts_with(&self.0)
+        // Each phone is held against the prefixes of all vendors.
+        self.0.bytes().map(hex).eq(mac.digits().take(self.0.len()).map(Some))
     }
 
     /// How many hex digits it fixes.

@@ -263,6 +263,9 @@ pub struct Provisioning {
     pub pnp: Option<bool>,
     /// Ask the vendor's cloud for a redirection first.
     pub redirection: Option<bool>,
+    /// Certificate of an authority that the phone is to trust beside those of its factory: a URL, or a path on this server. `ca.pem` is
+    /// the one that `provost certs init` makes.
+    pub trusted_ca: Option<String>,
     /// The phone asks for credentials before it obeys a NOTIFY to fetch again or to reboot.
     pub challenge_notify: Option<bool>,
     pub encryption: Encryption,

@@ -1,9 +1,10 @@
 //! What templates can call beside the engine's own filters. Each passes `none` through, so that the line it is on is left out.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use minijinja::{Environment, Error, ErrorKind, Value, value::Serde};
+use minijinja::{Environment, Error, ErrorKind, Value};
 
+use super::values;
 use crate::spec::Spec;
 
 /// The filters as they are for phones of one family.
@@ -54,31 +55,35 @@ pub(super) fn add_tables(environment: &mut Environment<'static>, spec: &Arc<Spec
     let family = family.map(str::to_owned);
     let (tables, of) = (Arc::clone(spec), family.clone());
     // {{ line.sip.transport | table("transport") }}: our word in the vendor's.
-    environment.add_filter("table", move |value: Value, name: String| -> Result<Value, Error> {
+    environment.add_filter("table", move |value: Value, name: &str| -> Result<Value, Error> {
         if value.is_none() {
             return Ok(value);
         }
-        let table = tables.table(&name, of.as_deref()).ok_or_else(|| no_table(&name))?;
-        let word = value.to_string();
-        let entry = table.get(&word).ok_or_else(|| {
+        let table = tables.table(name, of.as_deref()).ok_or_else(|| no_table(name))?;
+        let word = text(&value);
+        let entry = table.get(&*word).ok_or_else(|| {
             let why = format!("table \"{name}\" of vendor.yaml has no entry for \"{word}\"");
             Error::new(ErrorKind::InvalidOperation, why)
         })?;
-        Ok(Value::from(Serde(entry)))
+        Ok(values::value(entry))
     });
     // {{ phone.locale.language | word("languages") }}: the same, but none where the table has no such word. What is looked up so stands
     // under "words" in vendor.yaml, so that it is reported.
     let words = Arc::clone(spec);
-    environment.add_filter("word", move |value: Value, name: String| -> Result<Value, Error> {
+    environment.add_filter("word", move |value: Value, name: &str| -> Result<Value, Error> {
         if value.is_none() {
             return Ok(value);
         }
-        if !words.has_table(&name) {
-            return Err(no_table(&name));
+        if !words.has_table(name) {
+            return Err(no_table(name));
         }
-        let word = words.word(&name, family.as_deref(), &value.to_string());
-        Ok(word.map_or_else(|| Value::from(()), |word| Value::from(Serde(word))))
+        let word = words.word(name, family.as_deref(), &text(&value));
+        Ok(word.map_or_else(|| Value::from(()), values::value))
     });
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    value.as_str().map_or_else(|| value.to_string().into(), Cow::from)
 }
 
 fn no_table(name: &str) -> Error {

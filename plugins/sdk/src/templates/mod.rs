@@ -8,19 +8,23 @@
 mod escape;
 mod filters;
 mod lines;
+mod values;
 
 use std::{borrow::Cow, collections::BTreeMap, io, sync::Arc};
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig};
 
+use self::values::Fields;
 use crate::{
     model::{Phone, Secret},
     plugin::{PluginError, Render, RenderedFile, TemplateFailure, Variables},
-    spec::{FileSpec, Newline, Spec, extension},
+    spec::{FileSpec, Spec, extension},
 };
 
 /// A rendered file larger than this is a mistake in a template, and must not take the server's memory with it.
 const OUTPUT_LIMIT: usize = 4 << 20;
+/// Nearly every file fits, with the lines that are left out of it.
+const OUTPUT_USUAL: usize = 16 << 10;
 /// Instructions a template may run: several hundred keys cost a few hundred thousand.
 const FUEL: u64 = 5_000_000;
 /// Deeper than any template of ours; stops one that includes itself.
@@ -131,8 +135,10 @@ impl Templates {
 
     /// The engine as it renders `file` for `phone`.
     pub fn bind(self: &Arc<Self>, file: &FileSpec, phone: &Phone) -> Bound {
-        let named = BTreeMap::from([("name", Value::from(file.name.to_string())), ("kind", file.kind.as_str().into())]);
-        let book_value = phone.book.as_deref().map(|book| Value::from(Serde(book)));
+        let mut named = Fields::default();
+        named.push("name", file.name.to_string().into());
+        named.push("kind", file.kind.as_str().into());
+        let book_value = phone.book.as_deref().map(values::value);
         // A list is long, and once is enough.
         let phone = &match &phone.book {
             Some(_) => Cow::Owned(Phone { book: None, ..phone.clone() }),
@@ -143,8 +149,8 @@ impl Templates {
             family: phone.capabilities.family.clone(),
             file: file.clone(),
             // The road to a rendered file: the only one on which passwords are in the clear.
-            phone_value: Secret::exposed(|| Value::from(Serde(&**phone))),
-            file_value: Value::from(named),
+            phone_value: Secret::exposed(|| values::value(&**phone)),
+            file_value: named.into(),
             book_value,
         }
     }
@@ -180,7 +186,7 @@ impl Templates {
         }
         let environment = family.and_then(|family| self.families.get(family)).unwrap_or(&self.environment);
         let compiled = environment.get_template(template).map_err(|error| self.failure(&error, template))?;
-        let mut output = Capped(Vec::new());
+        let mut output = Capped(Vec::with_capacity(OUTPUT_USUAL));
         compiled.render_captured_to(context, &mut output).map_err(|error| {
             if output_overflowed(&error) {
                 return TemplateFailure {
@@ -194,11 +200,7 @@ impl Templates {
         let text = String::from_utf8(output.0).expect("the engine writes text");
         let format = self.spec.format_of(template);
         let setting = format.filter(|_| settings).and_then(|format| format.setting.as_ref());
-        let text = lines::settle(&text, setting);
-        Ok(match format.map(|format| format.newline) {
-            Some(Newline::Crlf) => text.replace('\n', "\r\n"),
-            _ => text,
-        })
+        Ok(lines::settle(&text, setting, format.map(|format| format.newline).unwrap_or_default()))
     }
 }
 
@@ -244,11 +246,11 @@ impl Render for Bound {
                 message: format!("the library gives the template a value \"{taken}\", a name that is taken"),
             });
         }
-        let mut context: BTreeMap<String, Value> =
-            variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
-        context.insert("phone".into(), self.phone_value.clone());
-        context.insert("file".into(), self.file_value.clone());
-        context.extend(self.book_value.iter().map(|book| ("book".to_owned(), book.clone())));
+        let mut context = Fields::default();
+        context.push("phone", self.phone_value.clone());
+        context.push("file", self.file_value.clone());
+        self.book_value.iter().for_each(|book| context.push("book", book.clone()));
+        variables.iter().for_each(|(name, value)| context.push_told(name, values::value(value)));
         // In a list of people no line stands for another that looks like it.
         self.templates.render(self.family.as_deref(), template, context.into(), self.book_value.is_none())
     }
@@ -338,7 +340,7 @@ tables: {transport: {udp: 0, tls: 2}}
 
     fn render(name: &str, text: &str, context: serde_json::Value) -> Result<String, TemplateFailure> {
         let templates = Templates::compile(&Spec::read(SPEC).unwrap(), &[source(name, text)]).unwrap();
-        templates.render(None, name, Value::from(Serde(context)), true)
+        templates.render(None, name, values::value(&context), true)
     }
 
     #[test]

@@ -16,13 +16,13 @@ use bytes::{BufMut, Bytes};
 use tokio::{
     net::UdpSocket,
     runtime::Handle,
-    sync::watch,
-    task::{AbortHandle, JoinHandle, JoinSet},
+    sync::{oneshot, watch},
+    task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout_at},
 };
 use tracing::debug;
 
-use super::engine::{Code, Content, Denied, FileSource, Opening, Pace};
+use super::super::engine::{Code, Content, Denied, FileSource, Opening, Pace};
 
 const BLOCK: usize = 512;
 const READ: u16 = 1;
@@ -40,11 +40,16 @@ pub(super) fn start(
     source: Arc<dyn FileSource>,
     pace: Pace,
     stop: watch::Receiver<bool>,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<oneshot::Receiver<()>> {
     let local = socket.local_addr()?;
     let _context = runtime.enter();
     let socket = UdpSocket::from_std(socket)?;
-    Ok(runtime.spawn(serve(socket, local, source, pace, stop)))
+    let (end, ended) = oneshot::channel();
+    runtime.spawn(async move {
+        serve(socket, local, source, pace, stop).await;
+        drop(end);
+    });
+    Ok(ended)
 }
 
 async fn serve(
@@ -105,7 +110,7 @@ fn open(
 }
 
 /// Name and mode of a read request.
-pub(super) fn asked(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+fn asked(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut fields = packet.strip_prefix(&READ.to_be_bytes())?.split(|&byte| byte == 0);
     let (name, mode, _terminated) = (fields.next()?, fields.next()?, fields.next()?);
     Some((name, mode))

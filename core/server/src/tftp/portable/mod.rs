@@ -7,7 +7,12 @@
 //! * It listens to a client's `timeout` option up to 255 s, and keeps a dead transfer for six times that. So the option is left out
 //!   of the acknowledgement, as RFC 2347 allows; the phones that send it do without.
 //! * It brings its own executor, all of it in one future: a thread of ours per address drives that, and dropping the future ends it.
-//! * It knows neither netascii (see `netascii`) nor, yet, a client's ERROR packets: a transfer that the client gave up runs out on its own.
+//! * It knows neither netascii nor, yet, a client's ERROR packets: a transfer that the client gave up runs out on its own. So `netascii`
+//!   serves what it cannot, and `steer` shares requests out between the two.
+//! * It repeats a packet at an even pace, so that pace is slower than the first wait of an engine whose waits grow.
+
+mod netascii;
+mod steer;
 
 use std::{
     io,
@@ -31,10 +36,16 @@ use async_tftp::{
 };
 use bytes::{Buf, Bytes};
 use futures_lite::{AsyncRead, future};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 use tracing::{debug, warn};
 
-use super::engine::{Code, Content, Denied, Engine, FileSource, Opening, Pace};
+use super::{
+    Bound, RESTART_PAUSE,
+    engine::{Code, Content, Denied, Engine, FileSource, Opening, Pace, Started},
+};
 
 /// After the first send of each block.
 const RESENDS: u32 = 5;
@@ -42,48 +53,79 @@ const RESENDS: u32 = 5;
 const LARGEST_WINDOW: u16 = 16;
 /// What fits an Ethernet frame with room for a tunnel's header: phones do not all reassemble fragments.
 const LARGEST_BLOCK: u16 = 1428;
-/// Before the engine is started anew on a socket that failed.
-const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
-pub(super) struct Portable;
+pub(super) struct Portable {
+    /// For netascii.
+    pub(super) runtime: Handle,
+}
 
 impl Engine for Portable {
     fn start(
         &self,
-        socket: UdpSocket,
+        address: SocketAddr,
         source: Arc<dyn FileSource>,
         pace: Pace,
-        mut stop: watch::Receiver<bool>,
-    ) -> io::Result<oneshot::Receiver<()>> {
-        let local = socket.local_addr()?;
-        let (end, ended) = oneshot::channel();
-        thread::Builder::new().name(format!("tftp {}", local.ip())).spawn(move || {
-            loop {
-                let round = catch_unwind(AssertUnwindSafe(|| {
-                    async_io::block_on(future::or(
-                        async {
-                            let _ = stop.wait_for(|stop| *stop).await;
-                            None
-                        },
-                        async { Some(serve(&socket, local, &source, pace).await) },
-                    ))
-                }));
-                let error = match round {
-                    Ok(None) => break,
-                    Ok(Some(error)) => error,
-                    Err(_) => "the engine panicked".to_owned(),
-                };
-                warn!(door = "tftp", %local, error, "the engine failed, its transfers are lost; starting it again");
-                thread::sleep(RESTART_PAUSE);
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<Started> {
+        let sockets = steer::bind(address)?;
+        let mut bound = Bound {
+            address: sockets.main.local_addr()?,
+            rcvbuf_granted: crate::socket::set_receive_buffer(&sockets.main, pace.receive_buffer)?,
+            netascii: false,
+        };
+        let mut ended = Vec::new();
+        let netascii = sockets
+            .text
+            .and_then(|socket| netascii::start(&self.runtime, socket, Arc::clone(&source), pace, stop.clone()));
+        match netascii {
+            Ok(serving) => {
+                bound.netascii = true;
+                ended.push(serving);
             }
-            debug!(door = "tftp", %local, "stopped");
-            // The socket first, so that whoever waits for the end can bind the address again.
-            drop(socket);
-            drop(end);
-        })?;
-        Ok(ended)
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(door = "tftp", address = %bound.address, error, "cannot tell netascii requests apart, serving them as octet");
+            }
+        }
+        ended.push(octet(sockets.main, source, pace, stop)?);
+        Ok(Started { bound, ended })
     }
+}
+
+fn octet(
+    socket: UdpSocket,
+    source: Arc<dyn FileSource>,
+    pace: Pace,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<oneshot::Receiver<()>> {
+    let local = socket.local_addr()?;
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new().name(format!("tftp {}", local.ip())).spawn(move || {
+        loop {
+            let round = catch_unwind(AssertUnwindSafe(|| {
+                async_io::block_on(future::or(
+                    async {
+                        let _ = stop.wait_for(|stop| *stop).await;
+                        None
+                    },
+                    async { Some(serve(&socket, local, &source, pace).await) },
+                ))
+            }));
+            let error = match round {
+                Ok(None) => break,
+                Ok(Some(error)) => error,
+                Err(_) => "the engine panicked".to_owned(),
+            };
+            warn!(door = "tftp", %local, error, "the engine failed, its transfers are lost; starting it again");
+            thread::sleep(RESTART_PAUSE);
+        }
+        debug!(door = "tftp", %local, "stopped");
+        // The socket first, so that whoever waits for the end can bind the address again.
+        drop(socket);
+        drop(end);
+    })?;
+    Ok(ended)
 }
 
 /// Serves until something fails, and says what.
@@ -92,7 +134,7 @@ async fn serve(socket: &UdpSocket, local: SocketAddr, source: &Arc<dyn FileSourc
     let serve = async {
         let server = TftpServerBuilder::with_handler(files)
             .std_socket(socket.try_clone()?)?
-            .timeout(pace.resend_after)
+            .timeout(pace.resend_after * 2)
             .ignore_client_timeout()
             .max_send_retries(RESENDS)
             .window_size_limit(LARGEST_WINDOW)
