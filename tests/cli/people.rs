@@ -102,6 +102,10 @@ fn a_phone_that_waits_is_seen_approved_and_followed_until_it_is_in_step() {
     assert_eq!(progress(), "never_fetched");
     assert!(site.get(&file).says("line.1.password = s3<&>\"':#"));
     assert_eq!(progress(), "in_step");
+    // Before it is asked for so often that its first steps are forgotten.
+    let admin = site.admin().to_string();
+    let (_, said, _) = run(site.command(&["history", STRANGER, "--admin", &admin]));
+    assert!(said.contains("over http: unknown") && said.contains("over http: rendered"), "{said}");
     site.write("profiles/site.yaml", defaults("two.example"));
     site.until("the other server", &file, |answer| answer.says("two.example"));
     site.write("profiles/site.yaml", defaults("three.example"));
@@ -112,12 +116,9 @@ fn a_phone_that_waits_is_seen_approved_and_followed_until_it_is_in_step() {
     let shown = person.get(&format!("/api/v1/devices/{STRANGER}"));
     assert!(!shown.body.contains("s3<"), "a password stays in its file: {shown:?}");
     // The same from the command line.
-    let admin = site.admin().to_string();
     let enrolled = ["devices", "porter", "--standing", "enrolled", "--vendor", "acme", "--admin", &admin];
     let (code, said, complained) = run(site.command(&enrolled));
     assert!(code == 0 && said.contains("out of date") && said.contains("1 phone\n"), "{said}{complained}");
-    let (_, said, _) = run(site.command(&["history", STRANGER, "--admin", &admin]));
-    assert!(said.contains("over http: unknown") && said.contains("over http: rendered"), "{said}");
     let (code, said, _) = run(site.command(&["approve", "02acde0000ab", "--number", "108", "--admin", &admin]));
     assert!(
         code == 0 && said.contains("02acde0000ab.yaml") && site.get("acme-02acde0000ab.cfg").status == 200,
