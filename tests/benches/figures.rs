@@ -1,10 +1,10 @@
-//! What was measured: medians, ratios, the table for people and the JSON for programs.
+//! What was measured: medians, ratios, the table and the drawings for people and the JSON for programs.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::{Scale, tell};
+use crate::{Scale, plot, tell};
 
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,22 @@ pub(crate) struct Figures {
     began: String,
     load: String,
     figures: Vec<Figure>,
+    series: Vec<Series>,
     notes: Vec<String>,
     peers: Vec<String>,
+}
+
+/// How something went over time, or grows with the work.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) what: String,
+    /// Units.
+    pub(crate) of: &'static str,
+    pub(crate) unit: &'static str,
+    /// Whose, and where it was when.
+    pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
+    /// Both scales are logarithmic.
+    pub(crate) log: bool,
 }
 
 impl Figures {
@@ -64,6 +78,7 @@ impl Figures {
             began: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             load: load_average(),
             figures: Vec::new(),
+            series: Vec::new(),
             notes: Vec::new(),
             peers: Vec::new(),
         }
@@ -82,6 +97,11 @@ impl Figures {
         let figure = Figure { what: what.into(), unit, better, ours, peer };
         tell(&row(&figure));
         self.figures.push(figure);
+    }
+
+    /// What is drawn, and stands in no table.
+    pub(crate) fn series(&mut self, series: Series) {
+        self.series.push(series);
     }
 
     /// Something that whoever reads the figures has to know.
@@ -104,10 +124,26 @@ impl Figures {
         let write = || {
             fs::create_dir_all(&directory)?;
             fs::write(directory.join("figures.json"), json)?;
+            for (name, drawing) in self.drawings() {
+                fs::write(directory.join(format!("{name}.svg")), drawing)?;
+            }
             fs::write(directory.join("figures.md"), table)
         };
         write().unwrap_or_else(|error| panic!("cannot write the figures to {}: {error}", directory.display()));
         tell(&format!("written to {}", directory.join("figures.json").display()));
+    }
+
+    /// Each with the name of its file.
+    fn drawings(&self) -> Vec<(String, String)> {
+        let ratios: Vec<(String, f64)> = (self.figures.iter())
+            .filter_map(|figure| {
+                let (peer, _) = figure.peer.as_ref()?;
+                Some((format!("{} ({peer})", figure.what), figure.ratio()?))
+            })
+            .collect();
+        let ratios = (!ratios.is_empty()).then(|| ("ratios".to_owned(), plot::ratios(&ratios)));
+        let series = self.series.iter().map(|series| (plot::file_name(&series.what), plot::lines(series)));
+        ratios.into_iter().chain(series).collect()
     }
 
     fn table(&self) -> String {
@@ -154,6 +190,13 @@ impl Figures {
                 })
             })
             .collect();
+        let series: Vec<Value> = (self.series.iter())
+            .map(|Series { what, of, unit, lines, .. }| {
+                let lines: Vec<Value> =
+                    lines.iter().map(|(name, points)| json!({ "name": name, "points": points })).collect();
+                json!({ "what": what, "of": of, "unit": unit, "lines": lines })
+            })
+            .collect();
         let machine: serde_json::Map<String, Value> =
             machine().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         json!({
@@ -165,6 +208,7 @@ impl Figures {
             "load_average": { "before": self.load, "after": load_average() },
             "peers": self.peers,
             "figures": figures,
+            "series": series,
             "notes": self.notes,
         })
     }

@@ -9,6 +9,7 @@
 //! | `render` | a phone's file, in process | Jinja2 with the same template |
 //! | `load` | start, memory and check with many devices | a plain parse of the same files |
 //! | `people` | pages, searches and edits with many devices | none |
+//! | `soak` | an hour of announcements, fetches and edits: errors, and memory | none |
 //!
 //! Servers are the real programs, each started afresh for each repetition and alone, in a network namespace; ours and the peer take
 //! turns. What a figure is made of stands in README.md. Nothing is asserted about speed; a wrong answer fails the run.
@@ -19,13 +20,15 @@ mod http;
 mod load;
 mod peers;
 mod people;
+mod plot;
 mod render;
 mod running;
 mod site;
+mod soak;
 mod storm;
 mod tftp;
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use figures::Figures;
 use site::Site;
@@ -45,6 +48,8 @@ impl Scale {
 }
 
 const PARTS: [&str; 7] = ["announce", "storm", "http", "tftp", "render", "load", "people"];
+/// Only where it is asked for: it takes an hour.
+const SOAK: &str = "soak";
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -54,10 +59,10 @@ fn main() {
     }
     let quick = words.iter().any(|word| word == "--quick");
     let asked: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    let known = |word: &&str| PARTS.contains(word);
+    let known = |word: &&str| PARTS.contains(word) || *word == SOAK;
     let odd = words.iter().map(String::as_str).find(|word| !["--bench", "--quick"].contains(word) && !known(word));
     if let Some(odd) = odd {
-        tell(&format!("there is no \"{odd}\" to measure; there are --quick and {}", PARTS.join(", ")));
+        tell(&format!("there is no \"{odd}\" to measure; there are --quick, {} and {SOAK}", PARTS.join(", ")));
         std::process::exit(2);
     }
     let wanted = |part: &str| asked.is_empty() || asked.contains(&part);
@@ -89,7 +94,15 @@ fn main() {
     if wanted("people") {
         people::measure(scale, &mut figures);
     }
+    let mut errors = 0;
+    if asked.contains(&SOAK) {
+        errors += soak::measure(Duration::from_secs(60 * scale.pick(60, 2)), &mut figures);
+    }
     figures.finish();
+    if errors > 0 {
+        tell(&format!("{errors} errors"));
+        std::process::exit(1);
+    }
 }
 
 /// A line for whoever watches.

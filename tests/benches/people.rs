@@ -3,21 +3,20 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    net::{SocketAddrV4, TcpStream},
     process::Command,
     thread,
     time::Instant,
 };
 
-use provost_host::Limits;
 use provost_plugin::{MacAddr, spec::FileKind};
-use provost_server::{progress, reload::first, settings::SettingsFile};
+use provost_server::progress;
 use provost_tests::{Plan, built};
 
 use crate::{
     Scale,
     figures::{Better, Figures},
-    load::inventory,
+    load::{free_port, inventory, world},
     running::Running,
     site::provost,
 };
@@ -113,21 +112,13 @@ pub(crate) fn measure(scale: Scale, figures: &mut Figures) {
 
 /// The name of a file of each device's own.
 fn own_files(plan: &Plan) -> Vec<(MacAddr, String)> {
-    let settings = SettingsFile { data: Some(plan.data().to_owned()), ..SettingsFile::default() };
-    let mut settings = settings.settle(None).expect("the settings are fine");
-    settings.libraries = vec![built().provost.parent().expect("it lies somewhere").to_owned()];
-    let (world, _) = first(settings, Limits::default(), None);
+    let world = world(plan);
     let own = |mac: MacAddr| {
         let offer = world.files_of(mac, &progress::peer(mac, None)).expect("it is in the inventory");
         let mut own = offer.files.into_iter().filter(|(_, kind)| *kind == FileKind::Device);
         (mac, own.next().unwrap_or_else(|| panic!("{mac} has no file of its own")).0)
     };
     world.fleet.devices().map(|(mac, _)| own(mac)).collect()
-}
-
-fn free_port() -> SocketAddrV4 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("it is bound").port())
 }
 
 /// Each phone fetches its file once.

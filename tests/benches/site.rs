@@ -32,7 +32,7 @@ pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 1, 75);
 pub(crate) const ADDRESSES: usize = 64;
 
 /// What every device gets, so that files have the size that they have in an office.
-const OFFICE: &str = "
+pub(crate) const OFFICE: &str = "
 defaults:
   # One host plays all phones, with the MAC address of none.
   trust: { address: anywhere }
@@ -79,10 +79,10 @@ impl Site {
         Site::of(PHONES, kinds())
     }
 
-    /// So many phones of these vendors, all of which announce themselves.
-    pub(crate) fn announcing(phones: usize, vendors: &[&str]) -> Site {
+    /// So many phones of the vendors that are wanted, all of which announce themselves.
+    pub(crate) fn announcing(phones: usize, wanted: impl Fn(&str) -> bool) -> Site {
         let mut kinds = kinds();
-        kinds.retain(|(vendor, kind)| vendors.contains(&vendor.as_str()) && !kind.subscribe.is_empty());
+        kinds.retain(|(vendor, kind)| wanted(vendor) && !kind.subscribe.is_empty());
         Site::of(phones, kinds)
     }
 
@@ -251,7 +251,8 @@ pub(crate) fn expand(text: &str, phone: &Member, more: &[(&str, &str)]) -> Strin
         .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
-fn get(server: SocketAddrV4, name: &str, user_agent: &str) -> Vec<u8> {
+/// A file, over a connection of its own; from here, without any runtime.
+pub(crate) fn get(server: SocketAddrV4, name: &str, user_agent: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("cannot connect to {server}: {error}"));
     let request =
         format!("GET /{name} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {user_agent}\r\nConnection: close\r\n\r\n");

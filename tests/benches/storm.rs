@@ -75,7 +75,7 @@ enum Pace {
 pub(crate) fn measure(scale: Scale, figures: &mut Figures) {
     let peers = Peers::find(figures);
     for phones in scale.pick([1_000, 10_000].as_slice(), [1_000].as_slice()) {
-        let site = Site::announcing(*phones, &VENDORS);
+        let site = Site::announcing(*phones, |vendor| VENDORS.contains(&vendor));
         let files = site.fetch_all();
         let root = site.lay_out(&files);
         bursts(&site, &files, &peers, scale, figures);
@@ -89,23 +89,47 @@ pub(crate) fn measure(scale: Scale, figures: &mut Figures) {
 }
 
 fn bursts(site: &Site, files: &[File], peers: &Peers, scale: Scale, figures: &mut Figures) {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let rounds = rounds(site, files, Door::None, scale, || {
+        let kamailio = peers.kamailio.as_deref()?;
+        Some(vec![announce::relay(site, kamailio, LARGE)])
+    });
+    for (ours, theirs, whose) in rounds {
+        let mut add = |what: &str, unit, better, of: fn(&Storm) -> f64| {
+            let what = format!("{} phones{whose} announce themselves at once: {what}", files.len());
+            let peer = ("kamailio", theirs.iter().map(of).collect());
+            figures.add(what, unit, better, ours.iter().map(of).collect(), Some(peer));
+        };
+        add("answered", "%", Better::More, |storm| storm.share(storm.answered()));
+        add("answered at the first try", "%", Better::More, |storm| storm.share(storm.at_first));
+        add("wait, 99 %", "ms", Better::Less, |storm| quantile(&storm.waits, 0.99));
+        add("NOTIFYs", "phones/s", Better::More, |storm| storm.answered() as f64 / storm.seconds);
+        add("server's processor time", "µs/phone", Better::Less, |storm| {
+            storm.processor * 1e6 / storm.answered() as f64
+        });
+    }
+}
+
+/// The storms of ours and of theirs, first of phones that nobody has seen, then of the same once more.
+fn rounds(
+    site: &Site,
+    files: &[File],
+    door: Door,
+    scale: Scale,
+    peers: impl Fn() -> Option<Vec<Running>>,
+) -> [(Vec<Storm>, Vec<Storm>, &'static str); 2] {
+    let mut rounds = [(Vec::new(), Vec::new(), ""), (Vec::new(), Vec::new(), ", seen before,")];
     for _ in 0..scale.repetitions {
-        ours.push(storm(site, files, &[announce::serve(site)], Door::None, Pace::AtOnce));
-        if let Some(kamailio) = &peers.kamailio {
-            theirs.push(storm(site, files, &[announce::relay(site, kamailio, LARGE)], Door::None, Pace::AtOnce));
+        let servers = [announce::serve(site)];
+        for (round, (ours, ..)) in rounds.iter_mut().enumerate() {
+            ours.push(storm(site, files, &servers, door, Pace::AtOnce, round));
+        }
+        drop(servers);
+        let Some(servers) = peers() else { continue };
+        for (round, (_, theirs, _)) in rounds.iter_mut().enumerate() {
+            theirs.push(storm(site, files, &servers, door, Pace::AtOnce, round));
         }
     }
-    let mut add = |what: &str, unit, better, of: fn(&Storm) -> f64| {
-        let what = format!("{} phones announce themselves at once: {what}", files.len());
-        let peer = ("kamailio", theirs.iter().map(of).collect());
-        figures.add(what, unit, better, ours.iter().map(of).collect(), Some(peer));
-    };
-    add("answered", "%", Better::More, |storm| storm.share(storm.answered()));
-    add("answered at the first try", "%", Better::More, |storm| storm.share(storm.at_first));
-    add("wait, 99 %", "ms", Better::Less, |storm| quantile(&storm.waits, 0.99));
-    add("NOTIFYs", "phones/s", Better::More, |storm| storm.answered() as f64 / storm.seconds);
-    add("server's processor time", "µs/phone", Better::Less, |storm| storm.processor * 1e6 / storm.answered() as f64);
+    rounds
 }
 
 fn whole(
@@ -117,26 +141,21 @@ fn whole(
     scale: Scale,
     figures: &mut Figures,
 ) {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let beside = |door| match door {
         Door::Http => "kamailio and nginx",
         Door::Tftp => "kamailio and dnsmasq",
         Door::Mixed | Door::None => "kamailio, nginx and dnsmasq",
     };
-    for _ in 0..scale.repetitions {
-        ours.push(storm(site, files, &[announce::serve(site)], door, Pace::AtOnce));
-        if let Some(servers) = peers.serve(site, root, door) {
-            theirs.push(storm(site, files, &servers, door, Pace::AtOnce));
-        }
+    for (ours, theirs, whose) in rounds(site, files, door, scale, || peers.serve(site, root, door)) {
+        let mut add = |measure: &str, unit, better, of: fn(&Storm) -> f64| {
+            let what = format!("storm of {} phones{whose} {what}: {measure}", files.len());
+            let peer = (beside(door), theirs.iter().map(of).collect());
+            figures.add(what, unit, better, ours.iter().map(of).collect(), Some(peer));
+        };
+        add("until the last file", "s", Better::Less, |storm| storm.seconds);
+        add("configured", "%", Better::More, |storm| storm.share(storm.configured));
+        add("server's processor time", "µs/phone", Better::Less, |storm| storm.processor * 1e6 / storm.phones as f64);
     }
-    let mut add = |measure: &str, unit, better, of: fn(&Storm) -> f64| {
-        let what = format!("storm of {} phones {what}: {measure}", files.len());
-        let peer = (beside(door), theirs.iter().map(of).collect());
-        figures.add(what, unit, better, ours.iter().map(of).collect(), Some(peer));
-    };
-    add("until the last file", "s", Better::Less, |storm| storm.seconds);
-    add("configured", "%", Better::More, |storm| storm.share(storm.configured));
-    add("server's processor time", "µs/phone", Better::Less, |storm| storm.processor * 1e6 / storm.phones as f64);
 }
 
 /// The highest rate at which nobody has to ask twice; rates grow by a half.
@@ -145,7 +164,7 @@ fn paced(site: &Site, files: &[File], peers: &Peers, scale: Scale, figures: &mut
         let mut best = 0.0;
         for rate in [2e3, 4e3, 6e3, 8e3, 12e3, 16e3, 24e3, 32e3, 48e3] {
             let server = start();
-            let storm = storm(site, files, &[server], Door::None, Pace::Even(rate));
+            let storm = storm(site, files, &[server], Door::None, Pace::Even(rate), 0);
             // The generator has to have kept the pace, too.
             if storm.at_first < storm.phones || storm.seconds > 1.2 * storm.phones as f64 / rate {
                 break;
@@ -238,12 +257,13 @@ impl Storm {
     }
 }
 
-fn storm(site: &Site, files: &[File], servers: &[Running], door: Door, pace: Pace) -> Storm {
+/// `round`: how often these phones have announced themselves to these servers before.
+fn storm(site: &Site, files: &[File], servers: &[Running], door: Door, pace: Pace, round: usize) -> Storm {
     let phones = site.lan.phone(0);
     let socket = announce::socket(phones);
     let port = socket.local_addr().expect("it is bound").port();
     let subscribes: Vec<(String, Vec<u8>)> = (site.phones.iter().enumerate())
-        .map(|(number, phone)| announce::subscribe(phone, phones.address(), port, number))
+        .map(|(number, phone)| announce::subscribe(phone, phones.address(), port, round * site.phones.len() + number))
         .collect();
     socket.set_nonblocking(true).expect("it is ours");
     let time = || servers.iter().map(Running::processor_time).sum::<Duration>();
@@ -394,16 +414,21 @@ fn send(socket: &UdpSocket, message: &[u8], to: SocketAddr) -> bool {
 
 /// One file, over a connection of its own. Panics at any answer that is not the file.
 async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File) {
+    let body = get(server, source, &file.name, &file.user_agent).await;
+    assert!(body == file.body, "{}: another file came", file.name);
+}
+
+/// A file of this name, over a connection of its own. Panics at any answer that is not 200.
+pub(crate) async fn get(server: SocketAddrV4, source: Ipv4Addr, name: &str, user_agent: &str) -> Vec<u8> {
     let socket = TcpSocket::new_v4().expect("there are sockets left");
     socket.bind((source, 0).into()).expect("there are ports left");
     let mut stream = socket.connect(server.into()).await.unwrap_or_else(|error| panic!("cannot connect: {error}"));
-    let request = format!(
-        "GET /{} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {}\r\nConnection: close\r\n\r\n",
-        file.name, file.user_agent
-    );
-    let mut answer = Vec::with_capacity(file.body.len() + 512);
+    let request =
+        format!("GET /{name} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {user_agent}\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::with_capacity(4096);
     stream.write_all(request.as_bytes()).await.expect("it is connected");
-    stream.read_to_end(&mut answer).await.unwrap_or_else(|error| panic!("cannot fetch {}: {error}", file.name));
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}: {}", file.name, String::from_utf8_lossy(&answer));
-    assert!(answer.ends_with(&file.body), "{}: another file came", file.name);
+    stream.read_to_end(&mut answer).await.unwrap_or_else(|error| panic!("cannot fetch {name}: {error}"));
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{name}: {}", String::from_utf8_lossy(&answer));
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends") + 4;
+    answer.split_off(head)
 }

@@ -161,15 +161,27 @@ async fn clients(
     (next.get(), begun.elapsed().as_secs_f64(), again.get())
 }
 
-/// One transfer, from a port of its own as phones do it. Panics at any answer that is not the file.
+/// One transfer. Panics at any answer that is not the file.
 pub(crate) async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File, block: usize, again: &Cell<usize>) {
+    let got = get(server, source, &file.name, block, again).await;
+    assert!(got == file.body, "{}: {} bytes came, and not those that were served over HTTP", file.name, got.len());
+}
+
+/// A file of this name, to a port of its own as phones do it. Panics where none comes.
+pub(crate) async fn get(
+    server: SocketAddrV4,
+    source: Ipv4Addr,
+    name: &str,
+    block: usize,
+    again: &Cell<usize>,
+) -> Vec<u8> {
     let socket = UdpSocket::bind((source, 0)).await.expect("there are ports left");
-    let mut packet = [&[0, 1], file.name.as_bytes(), b"\0octet\0"].concat();
+    let mut packet = [&[0, 1], name.as_bytes(), b"\0octet\0"].concat();
     if block != 512 {
         packet.extend_from_slice(format!("blksize\0{block}\0").as_bytes());
     }
     let mut to = server;
-    let mut got = Vec::with_capacity(file.body.len());
+    let mut got = Vec::with_capacity(4096);
     let mut expected: u16 = 1;
     let mut buffer = vec![0; block + 4];
     socket.send_to(&packet, to).await.expect("the network is up");
@@ -180,7 +192,7 @@ pub(crate) async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File, b
                 Ok(received) => break received.expect("the network is up"),
                 Err(_) => {
                     tries += 1;
-                    assert!(tries < TRIES, "{}: no answer after {TRIES} tries", file.name);
+                    assert!(tries < TRIES, "{name}: no answer after {TRIES} tries");
                     again.set(again.get() + 1);
                     socket.send_to(&packet, to).await.expect("the network is up");
                 }
@@ -199,14 +211,13 @@ pub(crate) async fn fetch(server: SocketAddrV4, source: Ipv4Addr, file: &File, b
             }
             // A repetition of what has been acknowledged.
             [0, 3, ..] | [0, 6, ..] => continue,
-            _ => panic!("{}: {}", file.name, String::from_utf8_lossy(&buffer[..length])),
+            _ => panic!("{name}: {}", String::from_utf8_lossy(&buffer[..length])),
         };
         let [high, low] = number.to_be_bytes();
         packet = vec![0, 4, high, low];
         socket.send_to(&packet, to).await.expect("the network is up");
         if number > 0 && length < block + 4 {
-            break;
+            return got;
         }
     }
-    assert!(got == file.body, "{}: {} bytes came, and not those that were served over HTTP", file.name, got.len());
 }

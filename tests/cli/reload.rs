@@ -418,6 +418,23 @@ fn a_template_that_the_devices_refused_comes_in_when_the_devices_are_ready_for_i
 }
 
 #[test]
+fn a_change_is_made_when_it_is_tried_and_once_and_costs_nobody_else_a_render() {
+    let site = start(plan());
+    (1..=3).for_each(|number| assert_eq!(site.get(&file(number)).status, 200));
+    let mark = site.mark();
+    shows(&site, "another password", &file(1), "other-word", || {
+        site.write("profiles/devices/1.yaml", device(1, "other-word"));
+    });
+    (1..=3).for_each(|number| assert_eq!(site.get(&file(number)).status, 200));
+    site.wait_after(mark, "the last fetch", |line| line.is("message", "fetch") && line.is("file", &file(3)));
+    let log = site.log().split_off(mark);
+    let since = log.iter().skip_while(|line| !line.is("message", "reloaded"));
+    let fetches: Vec<_> = since.filter(|line| line.is("message", "fetch")).collect();
+    assert!(fetches.len() >= 3, "{log:?}");
+    assert!(fetches.iter().all(|line| line.field("kept") == true), "{fetches:#?}");
+}
+
+#[test]
 fn no_request_sees_half_a_change() {
     let site = start(plan());
     let pair = |word: &str| format!("defaults:\n  sip: {{ server: {word}.example, outbound_proxy: {word}.example }}\n");

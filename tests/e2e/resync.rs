@@ -58,6 +58,7 @@ fn desk(server: &Server, profiles: &Path) -> Arc<Dispatch> {
         shelf: Arc::new(shelf),
         tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
         tls: Arc::default(),
+        made: Arc::default(),
         held: HashMap::new(),
         troubles: BTreeMap::new(),
     })

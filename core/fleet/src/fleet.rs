@@ -69,6 +69,17 @@ impl Fleet {
         Fleet::of(files::edited(&self.sources, &PROFILES, edits), places, Vec::new(), Some(self))
     }
 
+    /// The devices that may be another phone's by now than they were in `before`; none where that may be all.
+    pub fn changed_since(&self, before: &Fleet) -> Option<BTreeSet<MacAddr>> {
+        let is_same = |path: &PathBuf| {
+            let of = |fleet: &Fleet| fleet.sources.get(path).map(|source| Arc::as_ptr(&source.document));
+            of(self) == of(before)
+        };
+        let paths = self.sources.keys().chain(before.sources.keys());
+        let changed = paths.filter(|path| !is_same(path)).map(PathBuf::as_path);
+        if self.vault.says_as(&before.vault) { self.concerned(before, changed) } else { None }
+    }
+
     /// The devices of which these files decide in this fleet or in `before`; none where they hold more than devices, which may concern all.
     pub fn concerned<'a>(
         &self,

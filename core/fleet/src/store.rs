@@ -22,6 +22,8 @@ use crate::registry::{Record, Registry};
 
 /// The form of the file. A newer one is not ours to touch.
 const VERSION: i64 = 1;
+/// Of the file in memory, in KiB, where that much is in use.
+const CACHE: i64 = 16 << 10;
 /// Changes are gathered for so long before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 /// When a building powers on, every phone changes several times within seconds: the longer a write takes, the longer it is gathered for the
@@ -160,6 +162,8 @@ fn read(path: &Path) -> Result<(Connection, Vec<Record>), Unusable> {
     // What was acknowledged survives a power cut, and a crash leaves the last whole transaction.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(judge)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(judge)?;
+    // In KiB: room for some ten thousand phones, where the default makes a storm read back what it has just written.
+    connection.pragma_update(None, "cache_size", -CACHE).map_err(judge)?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(judge)?;
     if version == 0 {
         transaction.execute_batch(SCHEMA).map_err(judge)?;

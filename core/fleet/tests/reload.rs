@@ -73,6 +73,34 @@ fn modified_is_when_something_changed() {
 }
 
 #[test]
+fn a_change_concerns_the_devices_of_its_files_or_all() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "site.yaml", "profiles: {office: {}}\n");
+    write(root.path(), "one.yaml", "devices: {000413000001: {label: a, profile: office}}\n");
+    write(root.path(), "two.yaml", "devices: {000413000002: {}, 000413000003: {}}\n");
+    let (mut before, _) = Fleet::read(root.path(), None);
+    let mut concerned = |change: &dyn Fn(&Path)| {
+        change(root.path());
+        let (fleet, _) = Fleet::read(root.path(), Some(&before));
+        let macs = fleet.changed_since(&before);
+        before = fleet;
+        macs.map(|macs| macs.into_iter().map(MacAddr::bare).collect::<Vec<_>>())
+    };
+    let some = |macs: &[&str]| Some(macs.iter().map(|mac| (*mac).to_owned()).collect::<Vec<_>>());
+    assert_eq!(concerned(&|_| {}), some(&[]));
+    assert_eq!(concerned(&|root| write(root, "one.yaml", "devices: {000413000001: {label: b}}\n")), some(&[ONE]));
+    assert_eq!(
+        concerned(&|root| write(root, "two.yaml", "devices: {000413000002: {}}\n")),
+        some(&[TWO, "000413000003"]),
+        "and those that are gone"
+    );
+    assert_eq!(concerned(&|root| write(root, "three.yaml", "devices: {000413000004: {}}\n")), some(&["000413000004"]));
+    assert_eq!(concerned(&|root| write(root, "one.yaml", "devices: {000413000001: {lable: b}}\n")), some(&[]));
+    assert_eq!(concerned(&|root| write(root, "site.yaml", "profiles: {office: {sip: {expires: 60}}}\n")), None);
+    assert_eq!(concerned(&|root| fs::remove_file(root.join("site.yaml")).unwrap()), None);
+}
+
+#[test]
 fn a_device_whose_references_break_keeps_its_version_and_a_new_one_is_refused() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "p.yaml", "profiles: {office: {}}\n");

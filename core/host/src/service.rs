@@ -132,6 +132,11 @@ impl InService {
         [code, templates].map(|digest| digest.chars().take(8).collect::<String>()).join("-")
     }
 
+    /// The whole of both digests: what has the same makes the same.
+    pub fn whole_fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     pub(crate) fn data(
         spec: Spec,
         templates: Templates,

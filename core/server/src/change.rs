@@ -18,7 +18,7 @@ use provost_plugin::{
 
 use crate::{
     progress::{is_settings, peer},
-    world::{Offer, Peer, Trouble, World, render},
+    world::{Offer, Peer, Trouble, World},
 };
 
 /// A phone that would get other files than now.
@@ -125,8 +125,8 @@ fn weigh_one(now: &World, then: &World, mac: MacAddr, peer: &Peer, before: bool)
         let settings = offer.files.iter().filter(|(_, kind)| is_settings(*kind));
         let digest = |(name, _): &(String, FileKind)| {
             let located = world.locate(name, peer).map_err(|error| Trouble::from(error.to_string()));
-            let rendered = located.and_then(|located| render(&located, located.plugin.modified).map_err(Trouble::from));
-            (name.clone(), rendered.map(|file| file.etag))
+            let rendered = located.and_then(|located| world.etag(&located).map_err(Trouble::from));
+            (name.clone(), rendered.map(|(etag, _)| etag))
         };
         settings.map(digest).collect()
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
-use provost_fleet::WithoutKey;
+use provost_fleet::{Registry, WithoutKey};
 use provost_host::{Limits, Prober};
 use provost_plugin::{
     model::Identity,
@@ -22,7 +22,7 @@ pub fn check(settings: Settings, limits: Limits, prober: Option<&Prober>) -> (Wo
     // Nothing that is found here shows a password, and nothing is made.
     let settings = Settings { without_key: WithoutKey::Pretend, ..settings };
     let (mut world, mut findings) = first(settings, limits, prober);
-    world.troubles = try_devices(&world, &BTreeMap::new(), None);
+    world.troubles = try_devices(&world, None, &Registry::default(), &BTreeMap::new(), None);
     findings.extend(device_findings(&world));
     findings.extend(in_vain(&world));
     findings.extend(unprintable_lists(&world));

@@ -15,7 +15,6 @@ use provost_fleet::{Event, Happening, Open, Record, Registry, Relay, Sighting, S
 use provost_plugin::{
     MacAddr,
     model::{Asking, Authentication, Identity, Line, TftpFiles, Trust},
-    spec::FileKind,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -23,7 +22,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use crate::{
     guard::{self, Deed, Guard, Standing},
     login::{self, Login, Logins},
-    memo::{Answer, Content, Facts, Found, Memo, Spoken, Told},
+    made::{Content, Made},
+    memo::{Answer, Facts, Found, Memo, Spoken, Told},
     neighbours::{self, Whence},
     pnp::{
         exchange::{Again, Announcement, Announcer, Heard, NotNotified, Notified, Outcome, REMEMBERED},
@@ -306,10 +306,10 @@ impl Dispatch {
             }
             // What fails is told to whoever asks for it.
             let Ok(located) = serving.world.locate(&path, &peer) else { continue };
-            let (facts, content) = (Facts::of(&located), Content::of(&located));
+            let facts = Facts::of(&located);
             let modified = serving.world.modified(&facts.plugin);
-            if let Ok(Made { file, .. }) = made(&serving.memo, None, content, located, modified, false).await {
-                serving.memo.keep(&path, agent, told, Answer::new(peer, revoked, facts, content, file, None));
+            if let Ok((file, _)) = made(&serving.world.made, located, modified).await {
+                serving.memo.keep(&path, agent, told, Answer::new(peer, revoked, facts, file, None));
                 count += 1;
             }
         }
@@ -414,21 +414,30 @@ impl Dispatch {
             modified = modified.max(since);
         }
         let is_asked_harmless = is_asked_harmless(facts);
-        let content = located.as_ref().map(Content::of);
-        let made = match (&known, located.zip(content)) {
-            (Some(known), _) => {
-                let file = ConfigFile { modified, ..known.file.clone() };
-                Ok(Made { file, harmless: known.harmless, is_kept: true })
-            }
-            (None, Some((located, content))) => {
-                made(&serving.memo, found.as_ref(), content, located, modified, is_asked_harmless).await
+        let answer = match (&known, located) {
+            (Some(known), _) => Ok((ConfigFile { modified, ..known.file.clone() }, known.harmless, true)),
+            (None, Some(located)) => {
+                let without = is_asked_harmless.then(|| located.without_secrets());
+                match made(&world.made, located, modified).await {
+                    Ok((file, is_kept)) => {
+                        let harmless = match without {
+                            Some(without) => {
+                                let without = made(&world.made, without, modified).await;
+                                Some(without.is_ok_and(|(without, _)| without.body == file.body))
+                            }
+                            None => None,
+                        };
+                        Ok((file, harmless, is_kept))
+                    }
+                    Err(error) => Err(error),
+                }
             }
             (None, None) => unreachable!("what is not known was located"),
         };
-        let (fetched, reason, is_kept) = match made {
-            Ok(Made { file, harmless, is_kept }) => {
-                if let (Some(facts), Some(content)) = (fresh, content) {
-                    let answer = Answer::new(peer, revoked, facts, content, file.clone(), harmless);
+        let (fetched, reason, is_kept) = match answer {
+            Ok((file, harmless, is_kept)) => {
+                if let Some(facts) = fresh {
+                    let answer = Answer::new(peer, revoked, facts, file.clone(), harmless);
                     serving.memo.keep(path, agent, told, answer);
                 }
                 if is_asked_harmless && harmless != Some(true) {
@@ -777,44 +786,16 @@ async fn say(memo: &Memo, peer: Peer, plan: Plan) -> Result<(String, Option<Stri
     Ok((url, Some(vendor)))
 }
 
-/// A file, and how it came to be.
-struct Made {
-    file: ConfigFile,
-    /// Whether it reads the same without any password: then it holds none. None where that was not asked.
-    harmless: Option<bool>,
-    /// It had been made before.
-    is_kept: bool,
-}
-
-async fn made(
-    memo: &Memo,
-    before: Option<&Found>,
-    content: Content,
-    located: Located,
-    modified: SystemTime,
-    is_asked_harmless: bool,
-) -> Result<Made, String> {
-    let without =
-        is_asked_harmless.then(|| Located { resolved: located.resolved.clone().without_secrets(), ..located.clone() });
-    let kept = before.and_then(|found| found.same(&content));
-    let is_shared = located.file().kind == FileKind::Common;
-    // One that many phones share is made once for all to whom the same applies.
-    let kept = kept.or_else(|| if is_shared { memo.shared(&content) } else { None });
-    let (file, is_kept) = match kept {
-        Some(file) => (ConfigFile { modified, ..file }, true),
-        None => {
-            let file = render(located, modified).await?;
-            if is_shared {
-                memo.share(content, file.clone());
-            }
-            (file, false)
-        }
-    };
-    let harmless = match without {
-        Some(without) => Some(render(without, modified).await.is_ok_and(|without| without.body == file.body)),
-        None => None,
-    };
-    Ok(Made { file, harmless, is_kept })
+/// A file, and whether it had been made before.
+async fn made(made: &Made, located: Located, modified: SystemTime) -> Result<(ConfigFile, bool), String> {
+    let phone = &located.resolved.phone;
+    let (content, book) = (Content::of(&located.plugin, located.file, phone), phone.book.clone());
+    if let Some(file) = made.get(&content) {
+        return Ok((ConfigFile { modified, ..file }, true));
+    }
+    let file = render(located, modified).await?;
+    made.keep(content, file.clone(), book);
+    Ok((file, false))
 }
 
 /// Libraries may take their time, so they are not waited for where other requests are served.

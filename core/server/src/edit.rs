@@ -300,6 +300,7 @@ impl Dispatch {
             shelf: Arc::clone(&now.shelf),
             tokens: Arc::clone(&now.tokens),
             tls: Arc::clone(&now.tls),
+            made: Arc::clone(&now.made),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };

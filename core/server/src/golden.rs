@@ -116,6 +116,7 @@ impl Bench {
             shelf: Arc::clone(&self.shelf),
             tokens: Arc::new(Tokens::for_show()),
             tls: Arc::default(),
+            made: Arc::default(),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         })

@@ -13,21 +13,19 @@ use std::{
 
 use provost_host::InService;
 use provost_plugin::{
-    MacAddr, Phone, Secret,
+    MacAddr, Phone,
     model::{Credentials, Identity, Trust},
     spec::FileKind,
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
+    generations::Generations,
     request::ConfigFile,
     world::{Located, Peer},
 };
 
 /// Bytes of files and of what goes with them, over all; half of it is kept for sure.
 const BYTES: usize = 64 << 20;
-/// Files that many phones share; there are a few for each model.
-const SHARED: usize = 256;
 /// What an answer takes beside its file.
 const AROUND: usize = 2048;
 /// A list of thousands is not kept: few ask for it at the same moment.
@@ -88,28 +86,6 @@ impl Facts {
     }
 }
 
-/// Stands for all that a file is made of, in one world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Content([u8; 32]);
-
-impl Content {
-    pub(crate) fn of(located: &Located) -> Content {
-        let phone = &located.resolved.phone;
-        // A list of thousands is known by where it lies: it stays there as long as its world.
-        let without_book = phone.book.is_some().then(|| Phone { book: None, ..phone.clone() });
-        let written = Secret::exposed(|| serde_json::to_vec(without_book.as_ref().unwrap_or(phone)));
-        let written = written.expect("a phone is plain data");
-        let mut hash = Sha256::new();
-        hash.update(&located.plugin.id);
-        hash.update(located.file.to_le_bytes());
-        hash.update(written);
-        if let Some(book) = &phone.book {
-            hash.update((Arc::as_ptr(book) as usize).to_le_bytes());
-        }
-        Content(hash.finalize().into())
-    }
-}
-
 /// A file, and all that it was made of but its phone.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -117,7 +93,6 @@ pub(crate) struct Answer {
     /// How often tokens had been revoked.
     revoked: u64,
     pub(crate) facts: Facts,
-    content: Content,
     pub(crate) file: ConfigFile,
     /// It reads the same without any password. None: nobody has looked.
     pub(crate) harmless: Option<bool>,
@@ -140,33 +115,22 @@ struct Entry {
     answer: Mutex<Arc<Answer>>,
 }
 
-#[derive(Debug, Default)]
-struct Shard {
-    young: HashMap<u64, Arc<Entry>>,
-    /// What was young before; gone when the young are too many again, unless somebody asked for it.
-    old: HashMap<u64, Arc<Entry>>,
-    bytes: usize,
-}
-
 /// An answer that was found by name and User-Agent, and fits if whoever asks is the same to us as before.
 #[derive(Clone, Debug)]
 pub(crate) struct Found(Arc<Entry>);
 
 #[derive(Debug)]
 pub(crate) struct Memo {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Generations<u64, Arc<Entry>>>; SHARDS],
     spoken: [Mutex<HashMap<MacAddr, Arc<Spoken>>>; SHARDS],
-    /// Files that many phones share.
-    shared: Mutex<HashMap<Content, ConfigFile>>,
     hasher: RandomState,
 }
 
 impl Default for Memo {
     fn default() -> Memo {
         Memo {
-            shards: Default::default(),
+            shards: std::array::from_fn(|_| Mutex::new(Generations::new(BYTES / SHARDS))),
             spoken: Default::default(),
-            shared: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -175,16 +139,7 @@ impl Default for Memo {
 impl Memo {
     pub(crate) fn find(&self, path: &str, agent: Option<&str>) -> Option<Found> {
         let key = self.key(path, agent);
-        let mut shard = self.shard(key);
-        let entry = match shard.young.get(&key) {
-            Some(entry) => Arc::clone(entry),
-            None => {
-                let entry = shard.old.remove(&key)?;
-                shard.add(key, Arc::clone(&entry));
-                entry
-            }
-        };
-        drop(shard);
+        let entry = self.shard(key).get(&key)?;
         (entry.path == path && entry.agent.as_deref() == agent).then_some(Found(entry))
     }
 
@@ -192,32 +147,19 @@ impl Memo {
         if answer.file.body.len() > LARGEST {
             return;
         }
-        let key = self.key(path, agent);
+        let (key, bytes) = (self.key(path, agent), answer.file.body.len() + AROUND);
         let entry = Entry {
             path: path.to_owned(),
             agent: agent.map(str::to_owned),
             told,
             answer: Mutex::new(Arc::new(answer)),
         };
-        self.shard(key).add(key, Arc::new(entry));
-    }
-
-    /// A file that many phones share, where it was made of the same for another.
-    pub(crate) fn shared(&self, content: &Content) -> Option<ConfigFile> {
-        lock(&self.shared).get(content).cloned()
-    }
-
-    pub(crate) fn share(&self, content: Content, file: ConfigFile) {
-        let mut shared = lock(&self.shared);
-        if shared.len() >= SHARED {
-            shared.clear();
-        }
-        shared.insert(content, file);
+        self.shard(key).insert(key, Arc::new(entry), bytes);
     }
 
     /// Whether one more would push out none that may still be asked for.
     pub(crate) fn has_room(&self) -> bool {
-        self.shards.iter().map(|shard| lock(shard).bytes).sum::<usize>() < BYTES / 2 - LARGEST
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum::<usize>() < BYTES / 2 - LARGEST
     }
 
     /// What this phone was told, where it asks as it did then.
@@ -241,32 +183,14 @@ impl Memo {
         self.hasher.hash_one((path, agent))
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, Generations<u64, Arc<Entry>>> {
         lock(&self.shards[key as usize % SHARDS])
-    }
-}
-
-impl Shard {
-    fn add(&mut self, key: u64, entry: Arc<Entry>) {
-        let bytes = lock(&entry.answer).file.body.len() + AROUND;
-        if self.bytes + bytes > BYTES / SHARDS / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.bytes = 0;
-        }
-        self.bytes += bytes;
-        self.young.insert(key, entry);
     }
 }
 
 impl Found {
     pub(crate) fn told(&self) -> &Told {
         &self.0.told
-    }
-
-    /// The file, where it was made of the same: who asks was described in other words, and they came to nothing.
-    pub(crate) fn same(&self, content: &Content) -> Option<ConfigFile> {
-        let answer = lock(&self.0.answer);
-        (answer.content == *content).then(|| answer.file.clone())
     }
 
     /// The answer, where it was one to the same question.
@@ -277,15 +201,8 @@ impl Found {
 }
 
 impl Answer {
-    pub(crate) fn new(
-        peer: Peer,
-        revoked: u64,
-        facts: Facts,
-        content: Content,
-        file: ConfigFile,
-        harmless: Option<bool>,
-    ) -> Answer {
-        Answer { peer, revoked, facts, content, file, harmless }
+    pub(crate) fn new(peer: Peer, revoked: u64, facts: Facts, file: ConfigFile, harmless: Option<bool>) -> Answer {
+        Answer { peer, revoked, facts, file, harmless }
     }
 }
 

@@ -15,10 +15,7 @@ use provost_fleet::{Happening, Record, Taken};
 use provost_plugin::{MacAddr, model::Identity, spec::FileKind};
 use serde::Serialize;
 
-use crate::{
-    request::ConfigFile,
-    world::{self, Offer, Peer, World},
-};
+use crate::world::{Offer, Peer, World};
 
 /// A phone fetches within seconds of its NOTIFY, or it does not.
 const SOON: Duration = Duration::from_secs(60);
@@ -113,8 +110,8 @@ pub fn files(world: &World, mac: MacAddr, record: Option<&Record>) -> Result<(Of
     let peer = peer(mac, record);
     let offer = world.files_of(mac, &peer)?;
     let state = |(name, kind): &(String, FileKind)| {
-        let (digest, bytes, error) = match render(world, name, &peer) {
-            Ok(file) => (Some(file.etag), file.body.len() as u64, None),
+        let (digest, bytes, error) = match etag(world, name, &peer) {
+            Ok((digest, bytes)) => (Some(digest), bytes, None),
             Err(error) => (None, 0, Some(error)),
         };
         let taken = record.and_then(|record| taken(record, name)).cloned();
@@ -131,9 +128,10 @@ fn taken<'a>(record: &'a Record, name: &str) -> Option<&'a Taken> {
     files.map(|(_, taken)| taken).max_by_key(|taken| taken.at)
 }
 
-fn render(world: &World, name: &str, peer: &Peer) -> Result<ConfigFile, String> {
+/// The digest of a file as it would be given, and its length.
+fn etag(world: &World, name: &str, peer: &Peer) -> Result<(String, u64), String> {
     let located = world.locate(name, peer).map_err(|error| error.to_string())?;
-    world::render(&located, SystemTime::UNIX_EPOCH)
+    world.etag(&located)
 }
 
 /// How far the phone of `record` has come with `files`.
@@ -273,7 +271,7 @@ impl Renders {
         let settings = files.into_iter().filter(|(_, kind)| is_settings(*kind));
         let renders: Arc<[Render]> = settings
             .map(|(name, _)| {
-                let digest = render(world, &name, &peer).ok().map(|file| file.etag.into_boxed_str());
+                let digest = etag(world, &name, &peer).ok().map(|(digest, _)| digest.into_boxed_str());
                 Render { name: name.into_boxed_str(), digest }
             })
             .collect();

@@ -5,10 +5,10 @@
 //! path. What is no good stays out, what it would have replaced stays in, and the finding says where and why.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     path::{Component, Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -18,7 +18,7 @@ use notify::{
     EventKind, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind},
 };
-use provost_fleet::{Fleet, Images, Phonebooks};
+use provost_fleet::{Fleet, Images, Phonebooks, Registry};
 use provost_host::{Limits, Prober, Problem, Shelf};
 use provost_plugin::MacAddr;
 use tokio::sync::{mpsc, watch};
@@ -27,15 +27,17 @@ use crate::{
     authority,
     change::stride,
     dispatch::Dispatch,
-    rights,
+    progress, rights,
     run::stopped,
     settings::{HttpsFile, Settings, SettingsFile},
     tls::{self, Tls},
     tokens::Tokens,
-    world::{Finding, Severity, Trouble, World},
+    world::{Finding, Peer, Severity, Trouble, World},
 };
 
-/// Quiet that has to pass after an event, and the longest that events may put off the look.
+/// Quiet that has to pass after a file was closed or put in its place, for others may follow; after one was begun or written to, which
+/// may be half of it; and the longest that events may put off the look.
+const BRIEFLY: Duration = Duration::from_millis(30);
 const QUIET: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_millis(600);
 /// A look without any event, for file systems that report none.
@@ -106,25 +108,32 @@ fn world(settings: Settings, files: Files, shelf: Arc<Shelf>, tokens: Arc<Tokens
         tls: files.tls,
         shelf,
         tokens,
+        made: Arc::default(),
         held: HashMap::new(),
         troubles: BTreeMap::new(),
     }
 }
 
-/// Tries every device that the fleet knows, until the time is up. Returns those that fail. `before` is what is known already.
+/// Tries the devices that the fleet knows, or these of them, until the time is up. Returns those that fail. `before` is what is known
+/// already.
 pub fn try_devices(
     world: &World,
+    which: Option<&BTreeSet<MacAddr>>,
+    seen: &Registry,
     before: &BTreeMap<MacAddr, Trouble>,
     time: Option<Duration>,
 ) -> BTreeMap<MacAddr, Trouble> {
-    let devices: Vec<_> =
-        world.fleet.devices().map(|(_, device)| device).filter(|device| device.is_enabled()).collect();
+    let mut devices: Vec<_> = match which {
+        Some(macs) => macs.iter().filter_map(|mac| world.fleet.device(*mac)).collect(),
+        None => world.fleet.devices().map(|(_, device)| device).collect(),
+    };
+    devices.retain(|device| device.is_enabled());
     let until = time.map(|time| Instant::now() + time);
     let count = devices.len();
     let stride = stride(count);
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(BTreeMap::new());
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(count);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -134,7 +143,8 @@ pub fn try_devices(
                         return;
                     }
                     let device = devices[turn * stride % count];
-                    if let Err(trouble) = world.try_device(device, before.get(&device.mac())) {
+                    let peer = last_seen(seen, device.mac());
+                    if let Err(trouble) = world.try_device(device, &peer, before.get(&device.mac())) {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).insert(device.mac(), trouble);
                     }
                 }
@@ -142,6 +152,11 @@ pub fn try_devices(
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A phone as it would ask now.
+fn last_seen(registry: &Registry, mac: MacAddr) -> Peer {
+    registry.look(mac, |record| progress::peer(mac, Some(record))).unwrap_or_else(|| progress::peer(mac, None))
 }
 
 /// The findings about devices that cannot be served, at the place where they stand.
@@ -167,6 +182,7 @@ pub fn again(
     settings: Settings,
     limits: Limits,
     prober: Option<&Prober>,
+    seen: &Registry,
     asked: bool,
 ) -> (World, Vec<Finding>) {
     let (files, mut findings) = Files::read(&settings, Some(current));
@@ -188,14 +204,21 @@ pub fn again(
     rights::explain(&mut findings);
     findings.extend(in_the_clear(&settings));
     let mut world = world(settings, files, Arc::new(shelf), Arc::clone(&current.tokens));
-    if same_ground && same_plugins(current, &world) && !asked {
-        world.held.clone_from(&current.held);
-        world.troubles.clone_from(&current.troubles);
-        findings.extend(device_findings(&world));
-        return (world, findings);
+    world.made = Arc::clone(&current.made);
+    // Where only devices were written, all others are known: an edit of one phone is not to wait for a hundred thousand.
+    let is_only_fleet = !asked && same_plugins(current, &world) && same_around(current, &world);
+    let mut concerned = if is_only_fleet { world.fleet.changed_since(&current.fleet) } else { None };
+    // Those that failed have another chance whenever anything changes: it may have been a library that was slow for once.
+    if let Some(concerned) = concerned.as_mut().filter(|concerned| !concerned.is_empty()) {
+        concerned.extend(current.troubles.keys());
+    }
+    if let Some(concerned) = &concerned {
+        let stay = |mac: &MacAddr| !concerned.contains(mac);
+        world.held =
+            (current.held.iter()).filter(|(mac, _)| stay(mac)).map(|(mac, old)| (*mac, Arc::clone(old))).collect();
     }
 
-    let mut failed = try_devices(&world, &current.troubles, Some(TRIAL));
+    let mut failed = try_devices(&world, concerned.as_ref(), seen, &current.troubles, Some(TRIAL));
     // A plugin whose new version fails a device that its old version serves is not let in.
     for old in current.shelf.plugins() {
         if world.shelf.get(&old.id).is_none_or(|new| Arc::ptr_eq(new, old)) {
@@ -209,13 +232,14 @@ pub fn again(
             tls: Arc::clone(&world.tls),
             shelf: Arc::new(world.shelf.keeping(old, Problem::new("", 0, ""))),
             tokens: Arc::clone(&world.tokens),
+            made: Arc::clone(&world.made),
             held: HashMap::new(),
             troubles: BTreeMap::new(),
         };
         let mut worse: Vec<Trouble> = Vec::new();
         failed.retain(|mac, trouble| {
-            let better =
-                world.fleet.device(*mac).is_some_and(|device| before.try_device(device, Some(trouble)).is_ok());
+            let serves = |device| before.try_device(device, &last_seen(seen, *mac), Some(trouble)).is_ok();
+            let better = world.fleet.device(*mac).is_some_and(serves);
             if better {
                 worse.push(trouble.clone());
             }
@@ -236,9 +260,14 @@ pub fn again(
     // What remains is the profiles' doing: those devices stay as they were, and nobody else notices.
     for (mac, trouble) in &failed {
         let origin = current.held.get(mac).unwrap_or(current);
-        if origin.fleet.device(*mac).is_some_and(|device| origin.try_device(device, Some(trouble)).is_ok()) {
+        let serves = |device| origin.try_device(device, &last_seen(seen, *mac), Some(trouble)).is_ok();
+        if origin.fleet.device(*mac).is_some_and(serves) {
             world.held.insert(*mac, Arc::clone(origin));
         }
+    }
+    if let Some(concerned) = &concerned {
+        let others = current.troubles.iter().filter(|(mac, _)| !concerned.contains(mac));
+        failed.extend(others.map(|(mac, trouble)| (*mac, trouble.clone())));
     }
     world.troubles = failed;
     findings.extend(device_findings(&world));
@@ -294,7 +323,7 @@ impl Reload {
             let asked = tokio::select! {
                 () = stopped(&mut stop) => return,
                 Some(()) = hints.recv() => {
-                    quiet(&mut hints).await;
+                    eyes.quiet(&mut hints).await;
                     false
                 }
                 Some(()) = now.recv() => true,
@@ -314,13 +343,15 @@ impl Reload {
                 eyes = eyes.follow(&settings, &hint);
                 while hints.try_recv().is_ok() {}
                 let (limits, prober, before) = (limits, prober.clone(), Arc::clone(&current));
-                let looking =
-                    tokio::task::spawn_blocking(move || again(&before, settings, limits, prober.as_ref(), asked));
+                let seen = Arc::clone(&dispatch.registry);
+                let looking = tokio::task::spawn_blocking(move || {
+                    again(&before, settings, limits, prober.as_ref(), &seen, asked)
+                });
                 let Ok((world, more)) = looking.await else { break (None, findings) };
                 findings.extend(more);
                 // Written to while it was read: this may be half of a change.
                 if turns < TURNS && hints.try_recv().is_ok() {
-                    quiet(&mut hints).await;
+                    eyes.quiet(&mut hints).await;
                     continue;
                 }
                 break (Some(world), findings);
@@ -406,16 +437,6 @@ impl Reload {
     }
 }
 
-/// Waits until nothing has been told for a while, but not for ever.
-async fn quiet(hints: &mut mpsc::Receiver<()>) {
-    let began = Instant::now();
-    while let Ok(Some(())) = tokio::time::timeout(QUIET, hints.recv()).await {
-        if began.elapsed() > PATIENCE {
-            return;
-        }
-    }
-}
-
 fn needs_restart(old: &Settings, new: &Settings) -> bool {
     // A door that could not be opened stands as closed in the old settings; nobody changed that in the file.
     let http = |settings: &Settings| crate::settings::HttpFile { enabled: true, ..settings.http.clone() };
@@ -446,6 +467,13 @@ fn same_ground(old: &World, files: &Files, settings: &Settings) -> bool {
         && in_answers(&old.settings) == in_answers(settings)
 }
 
+/// Whether everything but fleet and plugins is as it was.
+fn same_around(old: &World, new: &World) -> bool {
+    old.books.modified() == new.books.modified()
+        && old.images.modified() == new.images.modified()
+        && in_answers(&old.settings) == in_answers(&new.settings)
+}
+
 fn written(world: &World) -> [SystemTime; 3] {
     [world.fleet.modified(), world.books.modified(), world.images.modified()]
 }
@@ -462,17 +490,33 @@ struct Eyes {
     view: View,
     /// Something was made, moved or taken away since: what a path leads to may be another thing now, which nobody watches.
     stirred: Arc<AtomicBool>,
+    /// Files that were begun, or written to, and not closed yet.
+    unfinished: Arc<Mutex<HashSet<PathBuf>>>,
     /// What could not be watched, and was told.
     blind: BTreeSet<String>,
 }
 
 impl Eyes {
+    /// Waits until nothing has been seen for a while, but not for ever.
+    async fn quiet(&self, hints: &mut mpsc::Receiver<()>) {
+        let began = Instant::now();
+        loop {
+            let length = if unfinished(&self.unfinished).is_empty() { BRIEFLY } else { QUIET };
+            let told = tokio::time::timeout(length, hints.recv()).await;
+            if !matches!(told, Ok(Some(()))) || began.elapsed() > PATIENCE {
+                // Links are begun, too, and never closed.
+                unfinished(&self.unfinished).clear();
+                return;
+            }
+        }
+    }
+
     fn open(settings: &Settings, hint: &mpsc::Sender<()>, before: Option<&Eyes>) -> Eyes {
         let view = View::of(settings);
-        let stirred = Arc::new(AtomicBool::new(false));
+        let (stirred, begun) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let mut blind = BTreeSet::new();
         let handler = {
-            let (view, stirred, hint) = (view.clone(), Arc::clone(&stirred), hint.clone());
+            let (view, stirred, begun, hint) = (view.clone(), Arc::clone(&stirred), Arc::clone(&begun), hint.clone());
             move |event: notify::Result<notify::Event>| {
                 if let Ok(event) = &event {
                     match event.kind {
@@ -487,6 +531,14 @@ impl Eyes {
                         _ if !event.need_rescan() && !event.paths.iter().any(|path| view.shows(path)) => return,
                         EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {}
                         _ => stirred.store(true, Ordering::Relaxed),
+                    }
+                    let mut begun = unfinished(&begun);
+                    match event.kind {
+                        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => {
+                            begun.extend(event.paths.clone())
+                        }
+                        EventKind::Modify(ModifyKind::Metadata(_)) => {}
+                        _ => begun.retain(|path| !event.paths.contains(path)),
                     }
                 } else {
                     stirred.store(true, Ordering::Relaxed);
@@ -515,7 +567,7 @@ impl Eyes {
         for reason in blind.iter().filter(|reason| before.is_none_or(|before| !before.blind.contains(*reason))) {
             tracing::warn!("{reason}; changes there are seen within {} s or on SIGHUP", REGULARLY.as_secs());
         }
-        Eyes { _watcher: watcher, view, stirred, blind }
+        Eyes { _watcher: watcher, view, stirred, unfinished: begun, blind }
     }
 
     /// The same eyes, unless there is something else to look at.
@@ -524,6 +576,11 @@ impl Eyes {
         // The old ones are closed only when the new ones are open.
         if same { self } else { Eyes::open(settings, hint, Some(&self)) }
     }
+}
+
+/// A set of paths is whole whatever panicked beside it.
+fn unfinished(files: &Mutex<HashSet<PathBuf>>) -> MutexGuard<'_, HashSet<PathBuf>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The places on disk that matter, without links on the way to them.

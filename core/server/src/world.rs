@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     assets, authority,
+    made::{Content, Made},
     request::{Asset, ConfigFile},
     settings::Settings,
     tls::Tls,
@@ -43,6 +44,8 @@ pub struct World {
     pub shelf: Arc<Shelf>,
     pub tokens: Arc<Tokens>,
     pub tls: Arc<Tls>,
+    /// What was made of it, and of those before it.
+    pub made: Arc<Made>,
     /// Devices that this world would fail, and the older one that still serves them.
     pub held: HashMap<MacAddr, Arc<World>>,
     /// Devices that failed when this world was tried, held ones among them.
@@ -170,6 +173,11 @@ pub struct Located {
 impl Located {
     pub fn file(&self) -> &FileSpec {
         &self.plugin.spec.files[self.file]
+    }
+
+    /// The same for the same phone without its passwords.
+    pub(crate) fn without_secrets(&self) -> Located {
+        Located { resolved: self.resolved.clone().without_secrets(), ..self.clone() }
     }
 }
 
@@ -488,21 +496,15 @@ impl World {
         plugin.modified.max(self.fleet.modified()).max(self.books.modified()).max(self.images.modified())
     }
 
-    /// Everything that a device would be told or given. The first failure is the answer. What is known from `before` to stall is
-    /// not asked again: each time would cost the plugin a worker for good.
-    pub fn try_device(&self, device: &Device, before: Option<&Trouble>) -> Result<(), Trouble> {
+    /// Everything that a device would be told or given, where it was last seen. The first failure is the answer. What is known from
+    /// `before` to stall is not asked again: each time would cost the plugin a worker for good.
+    pub fn try_device(&self, device: &Device, peer: &Peer, before: Option<&Trouble>) -> Result<(), Trouble> {
         let mac = device.mac();
-        let peer = Peer {
-            identity: Identity { mac: Some(mac), ..Identity::default() },
-            address: None,
-            interface: None,
-            local: IpAddr::from([192, 0, 2, 1]),
-        };
         let Ok(choice) = self.shelf.choose(&peer.identity, device.stated_vendor()) else {
             // Whose phone it is may only be known once it speaks.
             return Ok(());
         };
-        let resolved = self.resolve(mac, &choice.plugin, &peer)?;
+        let resolved = self.resolve(mac, &choice.plugin, peer)?;
         if let Some(trouble) = before
             && let Some(overran) = &trouble.overran
             && Arc::ptr_eq(&overran.0, &choice.plugin)
@@ -514,7 +516,7 @@ impl World {
             if file.kind != FileKind::Device || !offers(file, &resolved.phone) {
                 continue;
             }
-            if let Err(error) = choice.plugin.render(index, &resolved.phone) {
+            if let Err(error) = self.make(&choice.plugin, index, &resolved.phone) {
                 let why = in_words(&error, file, &resolved);
                 return Err(match error {
                     CallError::Plugin(PluginError::Template(failure)) => {
@@ -530,14 +532,34 @@ impl World {
         }
         Ok(())
     }
+
+    /// A file, unless it was made before. When its sources changed last it does not say. Blocks while a library answers.
+    fn make(&self, plugin: &InService, file: usize, phone: &Phone) -> Result<ConfigFile, CallError> {
+        let content = Content::of(plugin, file, phone);
+        if let Some(made) = self.made.get(&content) {
+            return Ok(made);
+        }
+        let made = render_for(plugin, file, phone, SystemTime::UNIX_EPOCH)?;
+        self.made.keep(content, made.clone(), phone.book.clone());
+        Ok(made)
+    }
+
+    /// The digest of what was located, as it is sent as an ETag. Blocks while a library answers, unless it was made before.
+    pub(crate) fn etag(&self, located: &Located) -> Result<(String, u64), String> {
+        let file = self.make(&located.plugin, located.file, &located.resolved.phone);
+        let file = file.map_err(|error| in_words(&error, located.file(), &located.resolved))?;
+        Ok((file.etag, file.body.len() as u64))
+    }
 }
 
 /// Renders what was located. Blocks while a library answers, up to its deadline.
 pub fn render(located: &Located, modified: SystemTime) -> Result<ConfigFile, String> {
-    let rendered = located
-        .plugin
-        .render(located.file, &located.resolved.phone)
-        .map_err(|error| in_words(&error, located.file(), &located.resolved))?;
+    render_for(&located.plugin, located.file, &located.resolved.phone, modified)
+        .map_err(|error| in_words(&error, located.file(), &located.resolved))
+}
+
+fn render_for(plugin: &InService, file: usize, phone: &Phone, modified: SystemTime) -> Result<ConfigFile, CallError> {
+    let rendered = plugin.render(file, phone)?;
     Ok(ConfigFile {
         etag: digest(&rendered.body),
         body: Bytes::from(rendered.body),

@@ -149,6 +149,7 @@ fn world(directory: &std::path::Path) -> World {
         shelf: Arc::new(shelf),
         tokens: Arc::new(provost_server::tokens::Tokens::for_show()),
         tls: Arc::default(),
+        made: Arc::default(),
         held: HashMap::default(),
         troubles: std::collections::BTreeMap::default(),
     }

@@ -54,6 +54,7 @@ pub(crate) fn bench() -> &'static Bench {
             shelf: Arc::new(models::shelf().clone()),
             tokens: Arc::new(Tokens::for_show()),
             tls: Arc::default(),
+            made: Arc::default(),
             held: Default::default(),
             troubles: BTreeMap::new(),
         };
@@ -70,7 +71,7 @@ impl Bench {
     }
 
     pub(crate) fn world(&self) -> World {
-        let World { settings, fleet, books, images, shelf, tokens, tls, held: _, troubles: _ } = &self.world;
+        let World { settings, fleet, books, images, shelf, tokens, tls, made: _, held: _, troubles: _ } = &self.world;
         World {
             settings: Arc::clone(settings),
             fleet: Arc::clone(fleet),
@@ -79,6 +80,7 @@ impl Bench {
             shelf: Arc::clone(shelf),
             tokens: Arc::clone(tokens),
             tls: Arc::clone(tls),
+            made: Arc::default(),
             held: Default::default(),
             troubles: BTreeMap::new(),
         }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use provost_fleet::{Fleet, Whose, amend};
 use provost_plugin::MacAddr;
+use provost_server::progress;
 use serde_json::json;
 
 use crate::bench::bench;
@@ -22,7 +23,7 @@ pub fn profiles(input: &[u8]) {
     let world = bench().with(fleet);
     for device in macs.iter().filter_map(|mac| world.fleet.device(*mac)) {
         // It renders, or it says why not; that nothing panics is what is looked for.
-        if let Err(trouble) = world.try_device(device, None) {
+        if let Err(trouble) = world.try_device(device, &progress::peer(device.mac(), None), None) {
             assert!(!trouble.why.contains("panicked"), "{}", trouble.why);
         }
     }

@@ -20,7 +20,7 @@ use std::{
 
 use hyper::{HeaderMap, server::conn::http1, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -144,14 +144,13 @@ pub async fn serve<D: Desk>(
     let slots = Slots::new(limits.connections, limits.connections_per_peer);
     let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
 
-    let door = Arc::new(Door { desk, http: protocol(&limits), tls, proxies, complaints: Complaints::default() });
+    let door = Arc::new(Door { desk, http: protocol(), tls, proxies, complaints: Complaints::default() });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut told: Option<Instant> = None;
     loop {
         let (accepted, secure) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => continue,
             accepted = accept(plain.as_ref()) => (accepted, false),
             accepted = accept(secured.as_ref()) => (accepted, true),
         };
@@ -186,10 +185,13 @@ pub async fn serve<D: Desk>(
                 }
             };
 
+        // Those that have ended are taken out here, and not as each of them ends: it would wake this task once more for each.
+        while connections.try_join_next().is_some() {}
         let (io, phase) = Patient::new(stream, patience);
         let (door, watcher, mut stop) = (Arc::clone(&door), graceful.watcher(), stop.clone());
         let header_timeout = limits.header_timeout;
-        connections.spawn(async move {
+        // On the heap from the start: it has some kilobytes, and is moved half a dozen times on its way to a worker.
+        connections.spawn(Box::pin(async move {
             let _slot = slot;
             if !secure {
                 return door.converse(io, watcher, Ends { peer, local, phase, proof: Proof::default() }).await;
@@ -203,7 +205,7 @@ pub async fn serve<D: Desk>(
             if let Some((io, proof)) = shaken {
                 door.converse(io, watcher, Ends { peer, local, phase, proof }).await;
             }
-        });
+        }));
     }
 
     // Closed before the wait, so that a successor can take the address and phones are refused at once rather than left hanging.
@@ -292,7 +294,7 @@ pub async fn answer_to<D: Desk>(
         let (desk, served) = (Arc::clone(&desk), phase.request_begun());
         async move { Ok::<_, Infallible>(answer::answer(&*desk, request, peer, local, Proof::default(), served).await) }
     });
-    let serving = protocol(&HttpLimits::default()).serve_connection(TokioIo::new(server), service);
+    let serving = protocol().serve_connection(TokioIo::new(server), service);
     let asking = async move {
         client.write_all(request).await?;
         client.shutdown().await?;
@@ -305,12 +307,10 @@ pub async fn answer_to<D: Desk>(
     answer
 }
 
-fn protocol(limits: &HttpLimits) -> http1::Builder {
+fn protocol() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        // Only a backstop: hyper counts the idle time before a request as well, so it is given the longer of the two.
-        .header_read_timeout(limits.header_timeout.max(limits.idle_timeout) + Duration::from_secs(1))
-        .max_buf_size(LARGEST_HEAD)
+    // It is given no timer: how long a peer may take is decided below it.
+    http.max_buf_size(LARGEST_HEAD)
         // Small clients close their sending side once they have asked.
         .half_close(true)
         // Names are case-insensitive, and there are phones that do not know it.

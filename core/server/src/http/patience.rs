@@ -73,35 +73,45 @@ pub(super) struct Patient {
     stream: TcpStream,
     patience: Patience,
     phase: Phase,
-    reading: Pin<Box<Sleep>>,
-    writing: Pin<Box<Sleep>>,
-    /// `writing` counts; it does so from the first refused write to the next accepted one.
-    stuck: bool,
+    reading: Clock,
+    writing: Clock,
+    /// Since when no write was accepted.
+    stuck: Option<Instant>,
+}
+
+/// Rings when a peer's time is up. Most never have to be wound up.
+#[derive(Debug, Default)]
+struct Clock(Option<Pin<Box<Sleep>>>);
+
+impl Clock {
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
 }
 
 impl Patient {
     pub(super) fn new(stream: TcpStream, patience: Patience) -> (Patient, Phase) {
-        let now = Instant::now();
         let phase = Phase::new();
-        let (reading, writing) = (Box::pin(sleep_until(now)), Box::pin(sleep_until(now)));
-        (Patient { stream, patience, phase: phase.clone(), reading, writing, stuck: false }, phase)
+        let (reading, writing) = (Clock::default(), Clock::default());
+        (Patient { stream, patience, phase: phase.clone(), reading, writing, stuck: None }, phase)
     }
 
     /// What a write came to, with the peer's time running while nothing was taken.
     fn written(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if write.is_ready() {
-            self.stuck = false;
+            self.stuck = None;
             // The tail of an answer can still be on its way when its body has been handed over; that is not idling.
             if let Round::Idle { .. } = self.phase.get() {
                 self.phase.set(Round::Idle { since: Instant::now() });
             }
             return write;
         }
-        if !self.stuck {
-            self.stuck = true;
-            self.writing.as_mut().reset(Instant::now() + self.patience.write);
-        }
-        ready!(self.writing.as_mut().poll(cx));
+        let since = *self.stuck.get_or_insert_with(Instant::now);
+        ready!(self.writing.poll(since + self.patience.write, cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
@@ -124,10 +134,7 @@ impl AsyncRead for Patient {
             Round::Head { since } => (since + self.patience.header, "the request did not arrive in time"),
             Round::Idle { since } => (since + self.patience.idle, "no further request arrived in time"),
         };
-        if self.reading.deadline() != deadline {
-            self.reading.as_mut().reset(deadline);
-        }
-        ready!(self.reading.as_mut().poll(cx));
+        ready!(self.reading.poll(deadline, cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, complaint)))
     }
 }

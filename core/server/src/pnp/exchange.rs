@@ -306,7 +306,8 @@ impl Waiter {
 
 /// One SUBSCRIBE and what came of it.
 struct Conversation {
-    subscribe: Box<Subscribe>,
+    /// None once the phone has answered: thousands of those are remembered for a while.
+    subscribe: Option<Box<Subscribe>>,
     mac: Option<MacAddr>,
     from: SocketAddrV4,
     /// Our address that it can reach.
@@ -346,11 +347,11 @@ impl Conversation {
         }
     }
 
-    /// What the desk is asked.
-    fn question(&self, interface: String, again: bool) -> Heard {
-        let subscribe = &self.subscribe;
+    /// What the desk is asked; nothing where it has been answered.
+    fn question(&self, interface: String, again: bool) -> Option<Heard> {
+        let subscribe = self.subscribe.as_deref()?;
         let targets = targets(subscribe, self.from);
-        Heard {
+        Some(Heard {
             identity: Identity {
                 mac: self.mac,
                 vendor: subscribe.vendor.clone(),
@@ -368,7 +369,7 @@ impl Conversation {
                 Came::Through(leg) => Some(Relayed { name: Arc::clone(leg.relay()), mac: leg.mac() }),
             },
             again,
-        }
+        })
     }
 }
 
@@ -562,7 +563,7 @@ impl<A: Announcer> Exchange<A> {
         let until = now + GIVE_UP;
         let askers = vec![ok_target(&subscribe, datagram.from, 0)];
         let conversation = Conversation {
-            subscribe: Box::new(subscribe),
+            subscribe: Some(Box::new(subscribe)),
             mac,
             from: datagram.from,
             local,
@@ -576,7 +577,7 @@ impl<A: Announcer> Exchange<A> {
             until,
             timer: 0,
         };
-        let heard = conversation.question(interface, false);
+        let Some(heard) = conversation.question(interface, false) else { return };
         // It may be one that was settled, under the same key, or one that went through a relay that has begun anew.
         self.abandon(&key);
         self.forget(&key);
@@ -660,8 +661,8 @@ impl<A: Announcer> Exchange<A> {
             let Some(conversation) = self.conversations.get_mut(&key) else { continue };
             conversation.waiters.push(waiter.clone());
             // If the desk is being asked already, or the phone being told, its outcome is what was wished for.
-            if matches!(conversation.state, State::Silent) {
-                let askers = vec![ok_target(&conversation.subscribe, conversation.from, 0)];
+            if let (State::Silent, Some(subscribe)) = (&conversation.state, &conversation.subscribe) {
+                let askers = vec![ok_target(subscribe, conversation.from, 0)];
                 self.ask_again(&key, askers);
             }
         }
@@ -721,7 +722,7 @@ impl<A: Announcer> Exchange<A> {
         conversation.epoch = epoch;
         conversation.state = State::Asking { askers };
         conversation.until = until;
-        let heard = conversation.question(interface.clone(), true);
+        let Some(heard) = conversation.question(interface.clone(), true) else { return };
         self.wake(until, key);
         self.ask(key.clone(), heard, permit);
     }
@@ -826,7 +827,7 @@ impl<A: Announcer> Exchange<A> {
         };
         let (tag, branch) = (self.token(), format!("z9hG4bK{}", self.token()));
         let Some(conversation) = self.conversations.get_mut(&key) else { return };
-        let subscribe = &conversation.subscribe;
+        let Some(subscribe) = conversation.subscribe.as_deref() else { return };
         let reply = compose::Reply {
             // What the phone answers has to come to whoever speaks to it.
             local: SocketAddr::V4(match &conversation.came {
@@ -990,6 +991,7 @@ impl<A: Announcer> Exchange<A> {
         }
         let (ok, branch, url) = (std::mem::take(ok), std::mem::take(branch), std::mem::take(url));
         conversation.state = State::Done { ok, status: answer.status };
+        conversation.subscribe = None;
         conversation.until = Instant::now() + GIVE_UP;
         let (mac, to) = (conversation.mac, conversation.from);
         conversation.tell(&if answer.is_success() {
