@@ -13,7 +13,10 @@ use std::{
 };
 
 use provost_host::Limits;
-use provost_plugin::{MacAddr, spec::FileKind};
+use provost_plugin::{
+    MacAddr,
+    spec::{FileKind, Simulation},
+};
 use provost_server::{
     progress,
     reload::first,
@@ -126,12 +129,16 @@ pub(crate) fn inventory(devices: usize) -> Plan {
         let mut text = String::from("devices:\n");
         for index in file * DEVICES_PER_FILE..(file + 1) * DEVICES_PER_FILE {
             let (vendor, kind) = &kinds[index % kinds.len()];
-            let mac = provost_phone::mac(kind, index as u32).expect("a prefix has room for so many");
-            text.push_str(&device(mac, vendor, kind, index));
+            text.push_str(&device(mac_of(&kinds, index), vendor, kind, index));
         }
         plan = plan.file(&format!("profiles/devices/{file:03}.yaml"), text);
     }
     plan
+}
+
+/// Of the device of that number.
+fn mac_of(kinds: &[(String, Simulation)], index: usize) -> MacAddr {
+    provost_phone::mac(&kinds[index % kinds.len()].1, index as u32).expect("a prefix has room for so many")
 }
 
 #[derive(Debug)]
@@ -158,7 +165,7 @@ fn start(plan: &Plan, log: &Path) -> (Running, Start, SocketAddrV4) {
 /// In ms, from the moment at which an editor has put the new file in the old one's place.
 fn edits(plan: &Plan, log: &Path, scale: Scale) -> Vec<f64> {
     let world = world(plan);
-    let (mac, _) = world.fleet.devices().next().expect("there are devices");
+    let mac = mac_of(&kinds(), 0);
     let name = largest_file(&world, mac);
     drop(world);
     let (_server, _, door) = start(plan, log);

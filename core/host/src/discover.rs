@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -61,6 +62,29 @@ struct Head {
     library: Option<String>,
 }
 
+/// Texts of `vendor.yaml` whose head is remembered, and how long they may be: those of all vendors there are, with room.
+const REMEMBERED: usize = 128;
+const LONGEST: usize = 256 << 10;
+
+/// What a text of `vendor.yaml` begins with, where it can be read. Every look at the disk asks it of every vendor, and the same text says the
+/// same, so those that were read are remembered: to read them anew is half of such a look.
+fn head(vendor_yaml: &str) -> Option<Arc<Head>> {
+    static READ: Mutex<BTreeMap<String, Option<Arc<Head>>>> = Mutex::new(BTreeMap::new());
+    let known = READ.lock().unwrap_or_else(PoisonError::into_inner).get(vendor_yaml).cloned();
+    if let Some(head) = known {
+        return head;
+    }
+    let head = serde_yaml::from_str(vendor_yaml).ok().map(Arc::new);
+    if vendor_yaml.len() <= LONGEST {
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= REMEMBERED {
+            read.clear();
+        }
+        read.insert(vendor_yaml.to_owned(), head.clone());
+    }
+    head
+}
+
 /// A vendor that another may be like: its folder and the text of its `vendor.yaml`.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
@@ -71,10 +95,9 @@ pub(crate) struct Base {
 
 /// Whom a plugin is like, where that vendor is among those found.
 pub(crate) fn base(found: &Found, all: &[Found]) -> Option<Base> {
-    let head = |found: &Found| serde_yaml::from_str::<Head>(found.vendor_yaml.as_deref()?).ok();
-    let like = path_name(&head(found)?.like?);
+    let like = path_name(head(found.vendor_yaml.as_deref()?)?.like.as_deref()?);
     all.iter().find_map(|other| {
-        let id = path_name(&head(other)?.vendor);
+        let id = path_name(&head(other.vendor_yaml.as_deref()?)?.vendor);
         (id == like).then_some(Base { id, path: other.path.clone(), vendor_yaml: other.vendor_yaml.clone()? })
     })
 }
@@ -82,7 +105,7 @@ pub(crate) fn base(found: &Found, all: &[Found]) -> Option<Base> {
 /// The folder of a vendor's plugin, whatever else it says.
 pub(crate) fn folder_of(id: &str, places: &Places) -> Option<PathBuf> {
     let (found, _) = plugins(places);
-    let is = |yaml: &str| serde_yaml::from_str::<Head>(yaml).is_ok_and(|head| path_name(&head.vendor) == id);
+    let is = |yaml: &str| head(yaml).is_some_and(|head| path_name(&head.vendor) == id);
     found.into_iter().find(|found| found.vendor_yaml.as_deref().is_some_and(is)).map(|found| found.path)
 }
 
@@ -120,9 +143,9 @@ fn folder(path: &Path, places: &Places) -> Result<Option<Found>, Problem> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Problem::new(file.display().to_string(), 0, format!("cannot read it: {error}"))),
     };
-    let head: Head = serde_yaml::from_str(&vendor_yaml).unwrap_or_default();
+    let head = head(&vendor_yaml).unwrap_or_default();
     let mut touched = modified(&file);
-    let library = match head.library {
+    let library = match &head.library {
         None => None,
         Some(name) => {
             let file_name = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
