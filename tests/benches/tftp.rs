@@ -149,10 +149,11 @@ async fn clients(
         let sources = Rc::clone(&sources);
         local.spawn_local(async move {
             while begun.elapsed() < time {
-                let number = next.replace(next.get() + 1) % files.len();
-                // A phone has an address, and keeps it.
-                let source = sources[number % sources.len()];
-                fetch(server, source, &files[number], block, &again).await;
+                let turn = next.replace(next.get() + 1);
+                let number = turn % files.len();
+                // A phone has an address, and keeps it; what is for all is fetched by each in turn.
+                let phone = if files.len() > 1 { number } else { turn };
+                fetch(server, sources[phone % sources.len()], &files[number], block, &again).await;
             }
         });
     }
