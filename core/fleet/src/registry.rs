@@ -334,10 +334,9 @@ impl Registry {
     /// What changed since this was last asked: each phone as it is now, or none where it was forgotten.
     pub(crate) fn take_changes(&self) -> Vec<(MacAddr, Option<Record>)> {
         let of_shard = |shard: &Mutex<Shard>| {
-            let mut shard = lock(shard);
-            let changed = std::mem::take(&mut shard.changed);
-            let now = |mac: MacAddr| (mac, shard.phones.get(&mac).map(|kept| kept.record.clone()));
-            changed.into_iter().map(now).collect::<Vec<_>>()
+            let changed = std::mem::take(&mut lock(shard).changed);
+            // One by one: who answers a phone meanwhile waits for the copy of one, not of hundreds.
+            changed.into_iter().map(|mac| (mac, self.by_mac(mac)))
         };
         self.shards.iter().flat_map(of_shard).collect()
     }

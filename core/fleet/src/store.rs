@@ -103,8 +103,13 @@ impl Store {
         let thread = {
             let (registry, path) = (Arc::clone(registry), path.to_owned());
             let started = thread::Builder::new().name("registry".into());
-            started.spawn(move || keep(connection, &path, &registry, &rung, &ordered)).map_err(|error| {
-                StoreError::Write { path: PathBuf::new(), message: format!("no thread can be had: {error}") }
+            let work = move || {
+                give_way();
+                keep(connection, &path, &registry, &rung, &ordered);
+            };
+            started.spawn(work).map_err(|error| StoreError::Write {
+                path: PathBuf::new(),
+                message: format!("no thread can be had: {error}"),
             })?
         };
         Ok((Store { path: path.to_owned(), orders: Some(orders), bell, thread: Some(thread) }, opened))
@@ -204,6 +209,13 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
     }
     fs::rename(path, named(number, ""))?;
     Ok(named(number, ""))
+}
+
+/// This thread takes what processor others leave: in the second in which a building asks, they have need of all of it.
+fn give_way() {
+    // The thread alone, on Linux. Where it is not allowed, all is as it was.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 10);
 }
 
 /// The thread that writes.

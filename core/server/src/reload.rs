@@ -284,6 +284,8 @@ pub struct Watch {
 impl Watch {
     pub fn open(settings: &Settings) -> Watch {
         let (hint, hints) = mpsc::channel::<()>(1);
+        // What is not there yet is waited for in what holds it, and that is state/, to which the registry writes all the time.
+        let _ = std::fs::create_dir_all(authority::place(settings));
         Watch { eyes: Eyes::open(settings, &hint, None), hint, hints }
     }
 }

@@ -291,7 +291,7 @@ fn open_pnp(
     }
     tell_joins(ears.follow(&network.borrow(), &pnp.interfaces), seen);
     let dropped = Arc::new(AtomicU64::new(0));
-    let opened = reply.and_then(tokio::net::UdpSocket::from_std).and_then(|socket| {
+    let opened = reply.and_then(|socket| {
         let port = socket.local_addr()?.port();
         let wanted = Wanted { per_source: pnp.per_source, off_link: pnp.off_link };
         let exchange =

@@ -3,6 +3,15 @@
 use std::{io, net::UdpSocket};
 
 use socket2::SockRef;
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// The socket, watched for what comes. Not for room to send, as tokio's own would be: of that the kernel tells after each packet that has
+/// left, and a thread would be woken for nothing. To be called within a tokio runtime.
+pub(crate) fn heard(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a UdpSocket has one descriptor, which is open for as long as the socket lives, and the AsyncFd owns it.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(watched?)
+}
 
 /// Asks for a receive buffer of so many bytes, beyond the system's limit if we may, and says how many were granted.
 ///

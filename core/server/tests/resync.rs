@@ -525,7 +525,7 @@ fn open<A: Announcer>(announcer: &Arc<A>) -> (Door, mpsc::Sender<Again>) {
     let network = interfaces::list().unwrap();
     let lo = network.iter().find(|interface| interface.name == "lo").expect("there is always a loopback").index;
     let (sender, network) = watch::channel(network);
-    let socket = tokio::net::UdpSocket::from_std(reply_socket(0, 0).unwrap()).unwrap();
+    let socket = reply_socket(0, 0).unwrap();
     // From one address, as no building of phones asks.
     let wanted = Wanted { per_source: 0, ..Wanted::default() };
     let exchange = Exchange::new(Arc::clone(announcer), socket, network, Arc::new(Counters::default())).unwrap();

@@ -18,8 +18,8 @@ use crate::uri::{Uri, bracketed};
 use crate::via;
 use crate::wire::{Octets, octets, text};
 
-/// Most of ours are shorter, bytes.
-const TYPICAL: usize = 1024;
+/// Most of ours are shorter, bytes. The 200 is kept for half a minute, of each phone of a building.
+const TYPICAL: usize = 640;
 
 /// What must not go out, or would not be understood if it did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -66,7 +66,7 @@ pub(super) async fn answer<D: Desk>(
                 };
                 let request = ConfigRequest { door: Door::Http, path, user_agent, peer, local, proof };
                 let found = desk.fetch(request).await;
-                compose(found, &head.headers).await
+                compose(found, &head.headers)
             }
             Err((status, reason)) => {
                 debug!(door = "http", %peer, reason, "refused an odd name");
@@ -110,12 +110,12 @@ fn name(uri: &Uri) -> Result<String, (StatusCode, &'static str)> {
     asked_name(&path).map(str::to_owned).map_err(|reason| (StatusCode::NOT_FOUND, reason))
 }
 
-async fn compose(found: Fetched, asked: &HeaderMap) -> Response<Content> {
+fn compose(found: Fetched, asked: &HeaderMap) -> Response<Content> {
     match found {
         Fetched::Found(ConfigFile { body, content_type, etag, modified }) => {
             send(asked, content_type.as_ref(), &etag, modified, Content::Whole(body))
         }
-        Fetched::Asset(Asset { path, content_type, .. }) => match FileChunks::open(path.clone()).await {
+        Fetched::Asset(Asset { path, content_type, .. }) => match FileChunks::open(&path) {
             Ok((chunks, metadata)) => {
                 let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 let age = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -12,7 +12,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
@@ -26,7 +26,7 @@ use provost_plugin::{MacAddr, model::Identity};
 use provost_sip::{Answer, Message, Subscribe, Uri, compose};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::UdpSocket,
+    io::unix::AsyncFd,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
@@ -38,7 +38,10 @@ use super::{
     way::{Way, routed},
 };
 use crate::neighbours;
-use crate::{run::stopped, socket::set_receive_buffer};
+use crate::{
+    run::stopped,
+    socket::{heard, set_receive_buffer},
+};
 
 /// RFC 3261 §17.1.2.2 and its timers: T1, T2 and 64·T1.
 pub(super) const T1: Duration = Duration::from_millis(500);
@@ -196,11 +199,11 @@ fn count(counter: &AtomicU64) {
 }
 
 /// The socket that answers go out from and come back to. Unicast, on a port of its own, so that 5060 can be a PBX's.
-pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<std::net::UdpSocket> {
+pub fn reply_socket(port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     socket.set_nonblocking(true)?;
-    let socket = std::net::UdpSocket::from(socket);
+    let socket = UdpSocket::from(socket);
     set_receive_buffer(&socket, receive_buffer)?;
     Ok(socket)
 }
@@ -222,18 +225,19 @@ impl Default for Wanted {
 
 pub struct Exchange<A> {
     announcer: Arc<A>,
-    socket: UdpSocket,
+    socket: Arc<AsyncFd<UdpSocket>>,
     port: u16,
     interfaces: watch::Receiver<Vec<Interface>>,
     counters: Arc<Counters>,
     wanted: Wanted,
     /// How many SUBSCRIBEs came from each address in the second that began then.
     second: (Instant, HashMap<Ipv4Addr, u32>),
-    conversations: HashMap<Key, Conversation>,
+    /// In boxes, because a table that grows moves what is in it, in the middle of a burst.
+    conversations: HashMap<Key, Box<Conversation>>,
     /// Branch of our NOTIFY → the conversation it belongs to.
     branches: HashMap<String, Key>,
     /// The phone and its Call-ID → the same, for phones that do not bring the branch back.
-    calls: HashMap<(Ipv4Addr, String), Key>,
+    calls: HashMap<(Ipv4Addr, Arc<str>), Key>,
     /// How many NOTIFYs to each address are not answered yet.
     unanswered: HashMap<Ipv4Addr, usize>,
     /// The last conversation of each phone that told its MAC, from each address: who speaks in a phone's name from elsewhere takes
@@ -242,8 +246,7 @@ pub struct Exchange<A> {
     /// Those that are remembered long, in the order in which they fell silent: when, and which timer that is. They have no place among
     /// the timers, which hold what happens soon.
     silent: VecDeque<(Instant, u64, Key)>,
-    timers: BinaryHeap<Reverse<(Instant, u64)>>,
-    timed: HashMap<u64, Key>,
+    timers: BinaryHeap<Reverse<(Instant, u64, Key)>>,
     serial: u64,
     random: RandomState,
     questions: Arc<Semaphore>,
@@ -253,11 +256,11 @@ pub struct Exchange<A> {
 
 /// What makes two SUBSCRIBEs copies of each other. Not the branch: some phones leave it out, and some change it with each copy.
 /// But the MAC: phones behind one address, or of one firmware that counts its calls from the start, are still two phones.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     from: Ipv4Addr,
     mac: Option<MacAddr>,
-    call_id: String,
+    call_id: Arc<str>,
     cseq: u32,
 }
 
@@ -396,6 +399,7 @@ enum State {
 }
 
 impl<A: Announcer> Exchange<A> {
+    /// To be called within a tokio runtime. `socket` does not block.
     pub fn new(
         announcer: Arc<A>,
         socket: UdpSocket,
@@ -405,7 +409,7 @@ impl<A: Announcer> Exchange<A> {
         let port = socket.local_addr()?.port();
         Ok(Exchange {
             announcer,
-            socket,
+            socket: Arc::new(heard(socket)?),
             port,
             interfaces,
             counters,
@@ -418,7 +422,6 @@ impl<A: Announcer> Exchange<A> {
             newest: BTreeMap::new(),
             silent: VecDeque::new(),
             timers: BinaryHeap::new(),
-            timed: HashMap::new(),
             serial: 0,
             random: RandomState::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
@@ -440,23 +443,26 @@ impl<A: Announcer> Exchange<A> {
     /// Converses until told to stop.
     pub async fn run(mut self, mut datagrams: mpsc::Receiver<Datagram>, mut stop: watch::Receiver<bool>) {
         let mut buffer = vec![0; provost_sip::MAX_DATAGRAM + 1];
+        let socket = Arc::clone(&self.socket);
         loop {
-            let soon = self.timers.peek().map(|Reverse((at, _))| *at);
+            let soon = self.timers.peek().map(|Reverse((at, ..))| *at);
             let next = soon.into_iter().chain(self.silent.front().map(|(until, ..)| *until)).min();
             tokio::select! {
                 // Answers first: each one read in time saves a retransmission.
                 biased;
                 () = stopped(&mut stop) => return,
-                received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, from)) => {
-                        self.read_answer(&buffer[..length], from, None);
-                        for _ in 1..AT_ONCE {
-                            let Ok((length, from)) = self.socket.try_recv_from(&mut buffer) else { break };
-                            self.read_answer(&buffer[..length], from, None);
+                ready = socket.readable() => match ready {
+                    Ok(mut ready) => {
+                        for _ in 0..AT_ONCE {
+                            match ready.try_io(|socket| socket.get_ref().recv_from(&mut buffer)) {
+                                Ok(Ok((length, from))) => self.read_answer(&buffer[..length], from, None),
+                                // ICMP errors of earlier packets surface here; the timers deal with the silence.
+                                Ok(Err(error)) => tracing::debug!(%error, "cannot receive an answer"),
+                                Err(_) => break,
+                            }
                         }
                     }
-                    // ICMP errors of earlier packets surface here; the timers deal with the silence.
-                    Err(error) => tracing::debug!(%error, "cannot receive an answer"),
+                    Err(error) => tracing::debug!(%error, "cannot wait for an answer"),
                 },
                 Some(decided) = self.decided.1.recv() => self.proceed(decided),
                 Some(again) = self.wishes.1.recv() => self.again(again),
@@ -520,9 +526,10 @@ impl<A: Announcer> Exchange<A> {
         });
         if mac.is_none() && matches!(datagram.came, Came::Here(_)) {
             // An empty datagram to the discard port (RFC 863) makes the kernel ask for the MAC; the phone's next copy finds it known.
-            let _ = self.socket.try_send_to(&[], SocketAddrV4::new(*datagram.from.ip(), 9).into());
+            let _ = self.socket.get_ref().send_to(&[], SocketAddrV4::new(*datagram.from.ip(), 9));
         }
-        let key = Key { from: *datagram.from.ip(), mac, call_id: subscribe.call_id.clone(), cseq: subscribe.cseq };
+        let key =
+            Key { from: *datagram.from.ip(), mac, call_id: subscribe.call_id.as_str().into(), cseq: subscribe.cseq };
         let (epoch, now) = (self.announcer.epoch(), Instant::now());
         if let Some(conversation) = self.conversations.get_mut(&key)
             && !has_begun_anew(&conversation.came, &datagram.came)
@@ -584,7 +591,7 @@ impl<A: Announcer> Exchange<A> {
         if let Some(before) = mac.and_then(|mac| self.newest.insert((mac, key.from), key.clone())) {
             self.supersede(&before);
         }
-        self.conversations.insert(key.clone(), conversation);
+        self.conversations.insert(key.clone(), Box::new(conversation));
         self.wake(until, &key);
         self.ask(key, heard, permit);
     }
@@ -674,7 +681,7 @@ impl<A: Announcer> Exchange<A> {
         let now = Instant::now();
         let all = self.newest.range((mac, Ipv4Addr::UNSPECIFIED)..=(mac, Ipv4Addr::BROADCAST));
         let all: Vec<(&Key, &Conversation)> =
-            all.filter_map(|(_, key)| Some((key, self.conversations.get(key)?))).collect();
+            all.filter_map(|(_, key)| Some((key, &**self.conversations.get(key)?))).collect();
         let status = |conversation: &Conversation| match conversation.state {
             State::Done { status, .. } => Some((conversation.heard, status)),
             _ => None,
@@ -735,7 +742,6 @@ impl<A: Announcer> Exchange<A> {
         if is_newest && conversation.size <= LONGEST_REMEMBERED {
             let until = conversation.heard + REMEMBERED;
             conversation.until = until;
-            self.timed.remove(&conversation.timer);
             self.serial += 1;
             conversation.timer = self.serial;
             self.silent.push_back((until, self.serial, key.clone()));
@@ -778,7 +784,6 @@ impl<A: Announcer> Exchange<A> {
 
     fn forget(&mut self, key: &Key) {
         let Some(mut conversation) = self.conversations.remove(key) else { return };
-        self.timed.remove(&conversation.timer);
         if let Some(mac) = conversation.mac
             && self.newest.get(&(mac, key.from)) == Some(key)
         {
@@ -790,22 +795,21 @@ impl<A: Announcer> Exchange<A> {
 
     /// Takes out what has been overtaken, before it outgrows what counts.
     fn sweep(&mut self) {
-        if self.silent.len() > 2 * self.conversations.len() + 64 {
-            let conversations = &self.conversations;
-            self.silent.retain(|(_, serial, key)| {
-                conversations.get(key).is_some_and(|conversation| conversation.timer == *serial)
-            });
+        let conversations = &self.conversations;
+        let counts = |serial: u64, key: &Key| conversations.get(key).is_some_and(|known| known.timer == serial);
+        let most = 2 * conversations.len() + 64;
+        if self.silent.len() > most {
+            self.silent.retain(|(_, serial, key)| counts(*serial, key));
         }
-        if self.timers.len() > 2 * self.timed.len() + 64 {
-            let timed = &self.timed;
-            self.timers.retain(|Reverse((_, serial))| timed.contains_key(serial));
+        if self.timers.len() > most {
+            self.timers.retain(|Reverse((_, serial, key))| counts(*serial, key));
         }
     }
 
     /// The desk has spoken.
     fn proceed(&mut self, Decided { key, announcement }: Decided) {
         // The desk may have been slower than the conversation's time, and the phone have begun another.
-        let Some(Conversation { state: State::Asking { askers }, .. }) = self.conversations.get_mut(&key) else {
+        let Some(State::Asking { askers }) = self.conversations.get_mut(&key).map(|known| &mut known.state) else {
             return;
         };
         let askers = std::mem::take(askers);
@@ -864,7 +868,7 @@ impl<A: Announcer> Exchange<A> {
         let now = Instant::now();
         conversation.until = now + GIVE_UP + T2;
         conversation.state = State::Notifying {
-            ok: ok.clone(),
+            ok,
             notify,
             branch: branch.clone(),
             url,
@@ -875,10 +879,12 @@ impl<A: Announcer> Exchange<A> {
         };
         self.branches.insert(branch, key.clone());
         *self.unanswered.entry(key.from).or_default() += 1;
-        self.calls.insert((key.from, key.call_id.clone()), key.clone());
-        let conversation = &self.conversations[&key];
-        for to in askers {
-            self.send(&ok, conversation, to);
+        self.calls.insert((key.from, Arc::clone(&key.call_id)), key.clone());
+        let conversation = &*self.conversations[&key];
+        if let State::Notifying { ok, .. } = &conversation.state {
+            for to in askers {
+                self.send(ok, conversation, to);
+            }
         }
         self.notify(&key);
     }
@@ -886,7 +892,7 @@ impl<A: Announcer> Exchange<A> {
     /// Sends the NOTIFY, for the first time or again, and sets the timer for the next.
     fn notify(&mut self, key: &Key) {
         let Some(conversation) = self.conversations.get_mut(key) else { return };
-        let State::Notifying { notify, targets, sent, interval, give_up, .. } = &mut conversation.state else { return };
+        let State::Notifying { targets, sent, interval, give_up, .. } = &mut conversation.state else { return };
         let to = targets[*sent as usize % targets.len()];
         count(if *sent == 0 { &self.counters.notifies } else { &self.counters.retransmissions });
         *sent += 1;
@@ -894,13 +900,9 @@ impl<A: Announcer> Exchange<A> {
         let is_repeated = self.unanswered.get(&key.from).is_none_or(|unanswered| *unanswered <= REPEATED);
         let at = if is_repeated { (Instant::now() + *interval).min(*give_up) } else { *give_up };
         *interval = (*interval * 2).min(T2);
-        let notify = std::mem::take(notify);
-        let conversation = &self.conversations[key];
-        self.send(&notify, conversation, to);
-        if let Some(Conversation { state: State::Notifying { notify: place, .. }, .. }) =
-            self.conversations.get_mut(key)
-        {
-            *place = notify;
+        let conversation = &*self.conversations[key];
+        if let State::Notifying { notify, .. } = &conversation.state {
+            self.send(notify, conversation, to);
         }
         self.wake(at, key);
     }
@@ -919,12 +921,8 @@ impl<A: Announcer> Exchange<A> {
                 self.forget(&key);
             }
         }
-        while let Some(Reverse((at, serial))) = self.timers.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.timers.pop();
-            let Some(key) = self.timed.remove(&serial) else { continue };
+        while self.timers.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, serial, key))) = self.timers.pop() else { return };
             let Some(conversation) = self.conversations.get_mut(&key) else { continue };
             if conversation.timer != serial {
                 continue;
@@ -970,7 +968,8 @@ impl<A: Announcer> Exchange<A> {
         };
         let IpAddr::V4(phone) = from.ip() else { return };
         let by_branch = answer.branch.as_ref().and_then(|branch| self.branches.get(branch));
-        let key = by_branch.or_else(|| self.calls.get(&(phone, answer.call_id.clone()))).cloned();
+        let by_call = || self.calls.get(&(phone, answer.call_id.as_str().into()));
+        let key = by_branch.or_else(by_call).cloned();
         let Some(key) = key else { return };
         let Some(conversation) = self.conversations.get_mut(&key) else { return };
         // Only the phone itself may end its conversation. Its port may be another: phones answer from where they listen.
@@ -1014,7 +1013,7 @@ impl<A: Announcer> Exchange<A> {
                 self.unanswered.remove(&key.from);
             }
         }
-        let call = (key.from, key.call_id.clone());
+        let call = (key.from, Arc::clone(&key.call_id));
         // Another phone at that address may be in a call of the same name.
         if self.calls.get(&call) == Some(key) {
             self.calls.remove(&call);
@@ -1025,7 +1024,7 @@ impl<A: Announcer> Exchange<A> {
         let sent = match &conversation.came {
             // The interface that heard the phone, and our address in its subnet: not whatever the routing table would choose.
             Came::Here(interface) => {
-                Way { interface: *interface, local: conversation.local }.try_send(&self.socket, bytes, to)
+                Way { interface: *interface, local: conversation.local }.send_now(self.socket.get_ref(), bytes, to)
             }
             Came::Through(leg) => leg.try_send(bytes, to),
         };
@@ -1037,11 +1036,9 @@ impl<A: Announcer> Exchange<A> {
 
     fn wake(&mut self, at: Instant, key: &Key) {
         let Some(conversation) = self.conversations.get_mut(key) else { return };
-        self.timed.remove(&conversation.timer);
         self.serial += 1;
         conversation.timer = self.serial;
-        self.timers.push(Reverse((at, self.serial)));
-        self.timed.insert(self.serial, key.clone());
+        self.timers.push(Reverse((at, self.serial, key.clone())));
         self.sweep();
     }
 

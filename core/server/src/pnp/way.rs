@@ -34,16 +34,12 @@ impl Way {
         }
     }
 
-    /// Sends if that can be done at once.
-    pub(super) fn try_send(self, socket: &UdpSocket, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
-        socket.try_io(Interest::WRITABLE, || self.send_by(socket, bytes, to))
-    }
-
     pub(super) async fn send(self, socket: &UdpSocket, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
-        socket.async_io(Interest::WRITABLE, || self.send_by(socket, bytes, to)).await
+        socket.async_io(Interest::WRITABLE, || self.send_now(socket, bytes, to)).await
     }
 
-    fn send_by(self, socket: &UdpSocket, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
+    /// Sends by a socket that does not block: if that can be done at once.
+    pub(super) fn send_now(self, socket: &impl AsRawFd, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
         let info = libc::in_pktinfo {
             ipi_ifindex: self.interface as i32,
             ipi_spec_dst: libc::in_addr { s_addr: u32::from(self.local).to_be() },

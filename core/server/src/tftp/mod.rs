@@ -240,7 +240,7 @@ impl<D: Desk> FileSource for AtDesk<D> {
         let (desk, deadline) = (Arc::clone(&self.desk), self.deadline);
         let mut fetch = Box::pin(async move {
             match timeout(deadline, desk.fetch(request)).await {
-                Ok(fetched) => source(fetched).await,
+                Ok(fetched) => source(fetched),
                 Err(_) => Err(Denied::failed("the file took too long to make")),
             }
         });
@@ -279,10 +279,10 @@ pub async fn answer_to<D: Desk>(
     Some(content.map_err(|denied| (denied.code as u16, denied.message)))
 }
 
-async fn source(fetched: Fetched) -> Result<Source, Denied> {
+fn source(fetched: Fetched) -> Result<Source, Denied> {
     match fetched {
         Fetched::Found(ConfigFile { body, .. }) => Ok(Source::Whole(body)),
-        Fetched::Asset(Asset { path, .. }) => match FileChunks::open(path.clone()).await {
+        Fetched::Asset(Asset { path, .. }) => match FileChunks::open(&path) {
             Ok((chunks, _)) => Ok(Source::File(chunks)),
             Err(error) => {
                 error!(door = "tftp", path = %path.display(), error = &error as &dyn std::error::Error, "cannot open asset");

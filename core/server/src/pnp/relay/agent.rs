@@ -283,7 +283,7 @@ impl Relay {
         // An empty datagram to the discard port (RFC 863) makes the kernel ask for the MAC, without which the server would take the phone
         // for one whose word alone counts.
         let way = Way { interface: index, local };
-        let _ = way.try_send(&self.phones, &[], SocketAddrV4::new(*from.ip(), 9));
+        let _ = way.send_now(&self.phones, &[], SocketAddrV4::new(*from.ip(), 9));
         if self.resolving.len() < RESOLVING {
             self.resolving.push_back((now + RESOLVE, from, bytes));
         } else {
@@ -360,7 +360,7 @@ impl Relay {
             tracing::info!(peer = %to, "the server answers a phone");
         }
         let way = Way { interface: phone.interface, local: phone.local };
-        if let Err(error) = way.try_send(&self.phones, payload, to) {
+        if let Err(error) = way.send_now(&self.phones, payload, to) {
             tracing::debug!(peer = %to, %error, "cannot send");
         }
     }
