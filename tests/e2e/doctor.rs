@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{Ipv4Addr, TcpListener, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
@@ -76,6 +76,8 @@ struct Bench {
     names: Names,
     /// What it is asked beyond the usual.
     words: &'static [&'static str],
+    /// A program that starts it, in place of itself.
+    through: Option<PathBuf>,
     /// Whatever a case wants to be there as long as it looks.
     held: Vec<Box<dyn std::any::Any>>,
 }
@@ -95,7 +97,7 @@ impl Bench {
         let names = Names::serve(&lan);
         let held = before(&lan);
         let server = wait(Bench::plan(&lan, settings).start());
-        Bench { server: Some(server), lan, names, words: &[], held }
+        Bench { server: Some(server), lan, names, words: &[], through: None, held }
     }
 
     fn plan(lan: &Lan, settings: &str) -> Plan {
@@ -111,7 +113,7 @@ impl Bench {
     }
 
     fn doctor(&self, words: &[&str]) -> std::process::Command {
-        let mut command = self.lan.server().command(&built().provost);
+        let mut command = self.lan.server().command(self.through.as_ref().unwrap_or(&built().provost));
         let server = self.server();
         command
             .arg("doctor")
@@ -148,6 +150,14 @@ fn broken(change: impl FnOnce(&mut Bench)) -> Bench {
     let mut bench = Bench::new("");
     change(&mut bench);
     bench
+}
+
+/// A program of these lines of shell.
+fn script(directory: &Path, name: &str, lines: &str) -> PathBuf {
+    let script = directory.join(name);
+    fs::write(&script, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    script
 }
 
 fn sysctl(host: &Host, name: &str, value: &str) {
@@ -332,15 +342,27 @@ const BREAKAGES: &[Breakage] = &[
             let lan = Lan::with(&[0, 1], &[0, 1]);
             let names = Names::serve(&lan);
             let plan = Bench::plan(&lan, "pnp: { receive_buffer: 268435456 }\n");
-            let script = plan.data().join("weak");
-            let weak =
-                format!("#!/bin/sh\nexec setpriv --bounding-set=-net_admin {} \"$@\"\n", built().provost.display());
-            fs::write(&script, weak).unwrap();
-            fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let weak = format!("exec setpriv --bounding-set=-net_admin {} \"$@\"", built().provost.display());
+            let script = script(plan.data(), "weak", &weak);
             let server = plan.binary(script).start().ready();
-            Bench { server: Some(server), lan, names, words: &[], held: Vec::new() }
+            Bench { server: Some(server), lan, names, words: &[], through: None, held: Vec::new() }
         },
         found: &[("buffer", "and wants 256.0 MiB")],
+    },
+    Breakage {
+        what: "net.ipv4.neigh.default.gc_thresh3 is 0",
+        make: || {
+            broken(|bench| {
+                // It is the whole machine's, in whatever namespace it is written: so only what is read of it is another.
+                let data = bench.server().data();
+                let (limit, provost) = (data.join("limit"), built().provost.display());
+                fs::write(&limit, "0\n").unwrap();
+                let mount = format!("mount --bind {} /proc/sys/net/ipv4/neigh/default/gc_thresh3", limit.display());
+                let lines = format!("exec unshare --mount sh -c '{mount} && exec {provost} \"$@\"' sh \"$@\"");
+                bench.through = Some(script(data, "forgetful", &lines));
+            })
+        },
+        found: &[("neighbours", "remembers 0 neighbours at most, and there is 1 phone ")],
     },
     Breakage {
         what: "a bridge over eth1 that snoops IGMP, and nobody asks for members",

@@ -198,7 +198,10 @@ pub(crate) struct Facts {
     pub(crate) links: Vec<Link>,
     pub(crate) sockets: Vec<Held>,
     pub(crate) told: Option<Told>,
+    /// Those seen last.
     pub(crate) phones: Vec<Phone>,
+    /// How many there are, those among them that were never seen.
+    pub(crate) phones_in_all: u64,
     pub(crate) chains: Vec<Chain>,
     /// By the name of the interface.
     pub(crate) echoes: Vec<(String, Echo)>,
@@ -208,6 +211,8 @@ pub(crate) struct Facts {
     /// Bytes that a socket may have without CAP_NET_ADMIN.
     pub(crate) buffer_limit: Option<u64>,
     pub(crate) may_exceed: bool,
+    /// How many neighbours with IPv4 addresses the kernel remembers at most, on all networks together.
+    pub(crate) neighbour_limit: Option<u64>,
     /// None where nobody was to listen, or could.
     pub(crate) listened: Option<Listened>,
     pub(crate) clock: Clock,

@@ -31,6 +31,7 @@ const PHONES: usize = 200;
 /// The longest list of rules that is read.
 const RULES: u64 = 16 << 20;
 const RESOLVER: &str = "/etc/resolv.conf";
+const NEIGHBOURS: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
 /// Names that are looked up; a site has some.
 const NAMES: usize = 64;
 /// For a tool that lists rules, a DNS server, a name.
@@ -56,14 +57,18 @@ pub fn look(settings: &Settings, listen: Option<Duration>, ask: &dyn Fn(&str) ->
             None
         }
     };
-    let phones = match told.as_ref().map(|_| ask(&format!("/api/v1/devices?sort=last_seen&limit={PHONES}"))) {
-        Some(Ok(answer)) => serde_json::from_value::<Vec<Phone>>(answer["items"].clone()).unwrap_or_default(),
-        Some(Err(why)) => {
-            not("subnet", why);
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
+    let (phones, phones_in_all) =
+        match told.as_ref().map(|_| ask(&format!("/api/v1/devices?sort=last_seen&limit={PHONES}"))) {
+            Some(Ok(mut answer)) => {
+                let phones = serde_json::from_value::<Vec<Phone>>(answer["items"].take()).unwrap_or_default();
+                (phones, answer["total"].as_u64().unwrap_or(0))
+            }
+            Some(Err(why)) => {
+                not("subnet", why);
+                (Vec::new(), 0)
+            }
+            None => (Vec::new(), 0),
+        };
     let mut links = match links(wanted.group.ip()) {
         Ok(links) => links,
         Err(error) => {
@@ -116,11 +121,13 @@ pub fn look(settings: &Settings, listen: Option<Duration>, ask: &dyn Fn(&str) ->
         resolver,
         buffer_limit: read_number("/proc/sys/net/core/rmem_max"),
         may_exceed: has_net_admin(),
+        neighbour_limit: read_number(NEIGHBOURS),
         wanted,
         links,
         sockets,
         told,
         phones,
+        phones_in_all,
         chains,
         echoes,
         unheard,

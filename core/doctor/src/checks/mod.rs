@@ -6,6 +6,7 @@ mod echo;
 mod firewall;
 mod links;
 mod membership;
+mod neighbours;
 mod ports;
 mod resolver;
 mod reverse_path;
@@ -18,7 +19,7 @@ use crate::{Finding, Severity, facts::Facts};
 
 /// Everything that stands in the way, the worst first.
 pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
-    let checks: [fn(&Facts) -> Vec<Finding>; 11] = [
+    let checks: [fn(&Facts) -> Vec<Finding>; 12] = [
         links::check,
         membership::check,
         firewall::check,
@@ -28,6 +29,7 @@ pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
         subnet::check,
         snooping::check,
         buffer::check,
+        neighbours::check,
         clock::check,
         resolver::check,
     ];
@@ -103,11 +105,13 @@ pub(crate) mod sample {
             ],
             told: None,
             phones: Vec::new(),
+            phones_in_all: 0,
             chains: Vec::new(),
             echoes: Vec::new(),
             unheard: Vec::new(),
             not_believed: Vec::new(),
             buffer_limit: Some(212_992),
+            neighbour_limit: Some(1024),
             may_exceed: true,
             listened: None,
             clock: Clock { now: SystemTime::now(), newest: None, servers: Vec::new() },
