@@ -353,11 +353,12 @@ const BREAKAGES: &[Breakage] = &[
         what: "net.ipv4.neigh.default.gc_thresh3 is 0",
         make: || {
             broken(|bench| {
-                // It is the whole machine's, in whatever namespace it is written: so only what is read of it is another.
+                // It is the whole machine's, and cannot be seen from a namespace: so a directory is laid over where it would stand.
                 let data = bench.server().data();
-                let (limit, provost) = (data.join("limit"), built().provost.display());
-                fs::write(&limit, "0\n").unwrap();
-                let mount = format!("mount --bind {} /proc/sys/net/ipv4/neigh/default/gc_thresh3", limit.display());
+                let (limits, provost) = (data.join("limits"), built().provost.display());
+                fs::create_dir_all(limits.join("default")).unwrap();
+                fs::write(limits.join("default/gc_thresh3"), "0\n").unwrap();
+                let mount = format!("mount --bind {} /proc/sys/net/ipv4/neigh", limits.display());
                 let lines = format!("exec unshare --mount sh -c '{mount} && exec {provost} \"$@\"' sh \"$@\"");
                 bench.through = Some(script(data, "forgetful", &lines));
             })

@@ -40,7 +40,7 @@ fn phones_near(facts: &Facts) -> u64 {
         all += 1;
         near += u64::from(facts.fit().any(|link| link.interface.reaches(address)));
     }
-    if all == 0 { facts.phones_in_all } else { facts.phones_in_all * near / all }
+    (facts.phones_in_all * near).checked_div(all).unwrap_or(facts.phones_in_all)
 }
 
 #[cfg(test)]
