@@ -909,14 +909,7 @@ impl Announcer for Dispatch {
             local: IpAddr::V4(heard.local),
         };
         let known = heard.identity.mac.and_then(|mac| serving.memo.spoken(mac, &peer));
-        let planned = match &known {
-            Some(_) => None,
-            None => {
-                // The exchange asks for many phones in turn. For one that takes thought it is not to wait, where there is another processor.
-                tokio::task::yield_now().await;
-                Some(world.plan(&peer))
-            }
-        };
+        let planned = if known.is_none() { Some(world.plan(&peer)) } else { None };
         let trust = match (&known, &planned) {
             (Some(known), _) => Some(&known.trust),
             (None, Some(Ok(Plan::Own { trust, .. }))) => Some(&**trust),

@@ -1,6 +1,7 @@
 //! The conversations: one for each SUBSCRIBE, from the 200 to the phone's answer to our NOTIFY.
 //!
-//! One task owns them all, so nothing here is locked. The desk is asked in a task of its own, since a plugin may take its time.
+//! One task owns them all, so nothing here is locked. The desk is asked there and then, and goes on in a task of its own where a plugin
+//! takes its time; when many phones are waiting it thinks of each in such a task from the start, for there may be another processor.
 //! Every queue and table is bounded; what does not fit is dropped and counted, and the phone repeats itself.
 //!
 //! A phone that was given no answer is remembered for a while: whoever approves it can have it answered there and then ([`Again`]),
@@ -250,6 +251,8 @@ pub struct Exchange<A> {
     serial: u64,
     random: RandomState,
     questions: Arc<Semaphore>,
+    /// More are waiting than are read at a time: then the desk thinks elsewhere, where there may be another processor.
+    is_pressed: bool,
     decided: (mpsc::Sender<Decided>, mpsc::Receiver<Decided>),
     wishes: (mpsc::Sender<Again>, mpsc::Receiver<Again>),
 }
@@ -425,6 +428,7 @@ impl<A: Announcer> Exchange<A> {
             serial: 0,
             random: RandomState::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
+            is_pressed: false,
             decided: mpsc::channel(QUESTIONS),
             wishes: mpsc::channel(WISHES),
         })
@@ -470,6 +474,7 @@ impl<A: Announcer> Exchange<A> {
                 // Heard only as fast as they can be decided; the channel holds the rest of a burst.
                 datagram = datagrams.recv(), if self.questions.available_permits() > 0 => match datagram {
                     Some(datagram) => {
+                        self.is_pressed = datagrams.len() > AT_ONCE;
                         self.hear(datagram);
                         for _ in 1..AT_ONCE {
                             if self.questions.available_permits() == 0 {
@@ -637,13 +642,19 @@ impl<A: Announcer> Exchange<A> {
         // The desk answers at once unless a library words the URL; that is waited for elsewhere. A panic of its costs this phone its
         // answer, and no other.
         let ask = AssertUnwindSafe(|| question.as_mut().poll(&mut Context::from_waker(Waker::noop())));
-        match std::panic::catch_unwind(ask) {
-            Err(_) => {}
-            Ok(Poll::Ready(announcement)) => {
+        let answer = match self.is_pressed {
+            true => Poll::Pending,
+            false => match std::panic::catch_unwind(ask) {
+                Ok(answer) => answer,
+                Err(_) => return,
+            },
+        };
+        match answer {
+            Poll::Ready(announcement) => {
                 drop(permit);
                 self.proceed(Decided { key, announcement });
             }
-            Ok(Poll::Pending) => {
+            Poll::Pending => {
                 let decided = self.decided.0.clone();
                 tokio::spawn(async move {
                     let announcement = question.await;
