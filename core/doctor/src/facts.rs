@@ -141,6 +141,15 @@ pub(crate) struct Phone {
     pub(crate) state: String,
 }
 
+impl Phone {
+    pub(crate) fn ipv4(&self) -> Option<Ipv4Addr> {
+        match self.address?.to_canonical() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
 /// What came of a SUBSCRIBE that was sent to the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Echo {

@@ -59,8 +59,8 @@ pub fn look(settings: &Settings, listen: Option<Duration>, ask: &dyn Fn(&str) ->
     };
     let (phones, phones_in_all) =
         match told.as_ref().map(|_| ask(&format!("/api/v1/devices?sort=last_seen&limit={PHONES}"))) {
-            Some(Ok(mut answer)) => {
-                let phones = serde_json::from_value::<Vec<Phone>>(answer["items"].take()).unwrap_or_default();
+            Some(Ok(answer)) => {
+                let phones = serde_json::from_value::<Vec<Phone>>(answer["items"].clone()).unwrap_or_default();
                 (phones, answer["total"].as_u64().unwrap_or(0))
             }
             Some(Err(why)) => {
@@ -391,10 +391,7 @@ fn not_believed(
             senders.extend(hosts.into_iter().find(|host| !own.contains(host)));
         }
         let here = phones.iter().filter(|phone| phone.interface.as_deref() == Some(link.name()));
-        senders.extend(here.filter_map(|phone| phone.address).take(64).filter_map(|address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }));
+        senders.extend(here.filter_map(Phone::ipv4).take(64));
         let last = told.iter().flat_map(|told| &told.interfaces).find(|told| told.name == link.name());
         let last = last.and_then(|told| told.last_from.as_ref()?.parse::<std::net::SocketAddrV4>().ok());
         senders.extend(last.map(|last| *last.ip()));

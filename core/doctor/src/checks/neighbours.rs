@@ -1,7 +1,10 @@
 //! Whether the kernel remembers as many neighbours as there are phones.
 
 use super::warning;
-use crate::{Finding, facts::Facts};
+use crate::{
+    Finding,
+    facts::{Facts, Phone},
+};
 
 const CHECK: &str = "neighbours";
 /// What one would not set it below, whatever the number of phones.
@@ -31,12 +34,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 /// Of all phones, those that no router is before, as far as that is known of those that were looked at.
 fn phones_near(facts: &Facts) -> u64 {
-    let located = facts.phones.iter().filter_map(|phone| match phone.address?.to_canonical() {
-        std::net::IpAddr::V4(address) => Some(address),
-        std::net::IpAddr::V6(_) => None,
-    });
     let (mut all, mut near) = (0, 0);
-    for address in located {
+    for address in facts.phones.iter().filter_map(Phone::ipv4) {
         all += 1;
         near += u64::from(facts.fit().any(|link| link.interface.reaches(address)));
     }
@@ -46,7 +45,6 @@ fn phones_near(facts: &Facts) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::facts::Phone;
 
     fn phone(address: &str) -> Phone {
         let (mac, state) = (String::new(), "enrolled".into());
