@@ -27,9 +27,10 @@ const CACHE: i64 = 16 << 10;
 /// Changes are gathered for so long before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 /// When a building powers on, every phone changes several times within seconds: the longer a write takes, the longer it is gathered for the
-/// next, so that writing takes no more than a tenth of a processor from those who serve.
-const SHARE: u32 = 9;
-const LONGEST_GATHER: Duration = Duration::from_secs(1);
+/// next, so that writing takes no more than a twenty-fifth of a processor from those who serve, as long as that makes nothing on disk
+/// older than a few seconds.
+const SHARE: u32 = 24;
+const LONGEST_GATHER: Duration = Duration::from_secs(2);
 /// After a write that failed (a full disk) it is tried again this much later.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -247,9 +248,9 @@ fn keep(
             waiting.extend(more);
             ends |= end;
         }
+        let began = Instant::now();
         let mut changes = std::mem::take(&mut left);
         changes.extend(registry.take_changes());
-        let began = Instant::now();
         let written = if changes.is_empty() { Ok(()) } else { write(&mut connection, &changes) };
         gather = (began.elapsed() * SHARE).clamp(GATHER, LONGEST_GATHER);
         match &written {
