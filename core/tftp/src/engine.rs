@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    io, mem,
     net::{SocketAddr, UdpSocket},
     pin::{Pin, pin},
     sync::Arc,
@@ -65,6 +65,7 @@ pub fn serve<F: Files>(
         bell,
         transfers: Slab::new(),
         by_peer: HashMap::new(),
+        turn: Vec::new(),
         outbox: Outbox::new(),
     };
     engine.run(stop)
@@ -80,6 +81,9 @@ struct Engine<'a, F: Files> {
     transfers: Slab<Active<F>>,
     /// A peer has one transfer at a time at one of its ports.
     by_peer: HashMap<SocketAddr, usize>,
+    /// Those that have something to go on with. They do so when all that has come was read: packets that leave one right after the other
+    /// wake the peers' side once, where each would wake it if there were reading between them.
+    turn: Vec<usize>,
     outbox: Outbox,
 }
 
@@ -126,21 +130,26 @@ impl<F: Files> Engine<'_, F> {
                     LISTENER => {
                         inbox.receive(self.listener)?;
                         for (datagram, from) in inbox.iter() {
-                            self.heard_at_listener(datagram, from, now);
+                            self.heard_at_listener(datagram, from);
                         }
                     }
                     BELL => {
                         for woken in self.bell.take() {
                             if woken != STOP {
-                                self.attend(woken, now);
+                                self.turn.push(woken);
                             } else if stop.as_mut().poll(&mut Context::from_waker(&self.bell.waker(STOP))).is_ready() {
                                 return Ok(());
                             }
                         }
                     }
-                    transfer => self.heard_at_transfer(transfer as usize, now),
+                    transfer => self.heard_at_transfer(transfer as usize),
                 }
             }
+            let mut turn = mem::take(&mut self.turn);
+            for key in turn.drain(..) {
+                self.attend(key, now);
+            }
+            self.turn = turn;
             // Not while there is more to read: no peer is silent whose packet is still in our socket.
             if ready < EVENTS && now.duration_since(last_tick) >= pace {
                 last_tick = now;
@@ -150,12 +159,12 @@ impl<F: Files> Engine<'_, F> {
         }
     }
 
-    fn heard_at_listener(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
+    fn heard_at_listener(&mut self, datagram: &[u8], from: SocketAddr) {
         match Packet::read(datagram) {
-            Some(Packet::Read(request)) => self.asked(datagram, &request, from, now),
+            Some(Packet::Read(request)) => self.asked(datagram, &request, from),
             Some(Packet::Write(_)) => self.deny(from, Code::IllegalOperation, "files are only given here"),
             Some(packet) => match self.by_peer.get(&from) {
-                Some(&key) if !self.manner.port_per_transfer => self.heard(key, &packet, now),
+                Some(&key) if !self.manner.port_per_transfer => self.heard(key, &packet),
                 _ if matches!(packet, Packet::Error { .. }) => {}
                 _ => self.deny(from, Code::UnknownTransfer, STRANGER),
             },
@@ -163,7 +172,7 @@ impl<F: Files> Engine<'_, F> {
         }
     }
 
-    fn asked(&mut self, datagram: &[u8], request: &Request<'_>, peer: SocketAddr, now: Instant) {
+    fn asked(&mut self, datagram: &[u8], request: &Request<'_>, peer: SocketAddr) {
         if let Some(&key) = self.by_peer.get(&peer) {
             let active = &mut self.transfers[key];
             let goes_on = *active.request == *datagram
@@ -172,7 +181,7 @@ impl<F: Files> Engine<'_, F> {
                     State::Sending { transfer, .. } => transfer.asked_again(),
                 };
             if goes_on {
-                return self.attend(key, now);
+                return self.turn.push(key);
             }
             // It wants something else now, or the same from the start.
             self.remove(key);
@@ -190,13 +199,13 @@ impl<F: Files> Engine<'_, F> {
                 let active = Active { peer, request: datagram.into(), state: State::Opening(opening) };
                 let key = self.transfers.insert(active);
                 self.by_peer.insert(peer, key);
-                self.attend(key, now);
+                self.turn.push(key);
             }
             Err(denied) => self.refuse(peer, &denied),
         }
     }
 
-    fn heard_at_transfer(&mut self, key: usize, now: Instant) {
+    fn heard_at_transfer(&mut self, key: usize) {
         let Some(Active { peer, state: State::Sending { socket: Some(socket), .. }, .. }) = self.transfers.get(key)
         else {
             return;
@@ -205,7 +214,7 @@ impl<F: Files> Engine<'_, F> {
         let Ok((len, from)) = socket.recv_from(&mut buffer) else { return };
         let Some(packet) = Packet::read(&buffer[..len]) else { return };
         if from == *peer {
-            self.heard(key, &packet, now);
+            self.heard(key, &packet);
         } else if !matches!(packet, Packet::Error { .. }) {
             // Not in answer to an error: two servers would never stop.
             let mut answer = Vec::new();
@@ -214,10 +223,10 @@ impl<F: Files> Engine<'_, F> {
         }
     }
 
-    fn heard(&mut self, key: usize, packet: &Packet<'_>, now: Instant) {
+    fn heard(&mut self, key: usize, packet: &Packet<'_>) {
         if let State::Sending { transfer, .. } = &mut self.transfers[key].state {
             transfer.heard(packet);
-            self.attend(key, now);
+            self.turn.push(key);
         } else if matches!(packet, Packet::Error { .. }) {
             self.remove(key);
         }
