@@ -305,7 +305,7 @@ impl Dispatch {
                 continue;
             }
             // What fails is told to whoever asks for it.
-            let Ok(located) = serving.world.locate(&path, &peer) else { continue };
+            let Ok(located) = serving.world.locate_among(&told.routes, &path, &peer) else { continue };
             let facts = Facts::of(&located);
             let modified = serving.world.modified(&facts.plugin);
             if let Ok((file, _)) = made(&serving.world.made, located, modified).await {
@@ -347,7 +347,7 @@ impl Dispatch {
         };
         let located = match &known {
             Some(_) => None,
-            None => match world.locate(path, &peer) {
+            None => match world.locate_among(&told.routes, path, &peer) {
                 Ok(located) => Some(located),
                 Err(NotLocated::Unknown(reason)) => {
                     let fetched = asset_or(world, path, reason.clone());
@@ -755,8 +755,10 @@ fn takes_basic(trust: &Trust, request: &ConfigRequest) -> bool {
 
 /// What a name and a User-Agent say by themselves.
 fn told(world: &World, path: &str, agent: Option<&str>) -> Told {
+    let routes: Arc<[_]> = world.shelf.routes(path).into();
     Told {
-        named: world.shelf.routes(path).into_iter().find_map(|route| route.captured.mac),
+        named: routes.iter().find_map(|route| route.captured.mac),
+        routes,
         agent: agent
             .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)))
             .unwrap_or(Identity { user_agent: agent.map(str::to_owned), ..Identity::default() }),

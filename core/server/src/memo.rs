@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use provost_host::InService;
+use provost_host::{InService, Route};
 use provost_plugin::{
     MacAddr, Phone,
     model::{Credentials, Identity, Trust},
@@ -37,6 +37,8 @@ const SPOKEN: usize = 1024;
 /// What a name and a User-Agent say by themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
+    /// Every file that the name could mean.
+    pub(crate) routes: Arc<[Route]>,
     /// The MAC in the name.
     pub(crate) named: Option<MacAddr>,
     pub(crate) agent: Identity,

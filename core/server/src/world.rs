@@ -325,7 +325,11 @@ impl World {
 
     /// Which file of which phone `path` means.
     pub fn locate(&self, path: &str, peer: &Peer) -> Result<Located, NotLocated> {
-        let routes = self.shelf.routes(path);
+        self.locate_among(&self.shelf.routes(path), path, peer)
+    }
+
+    /// The same, of all the files that `path` could mean.
+    pub(crate) fn locate_among(&self, routes: &[Route], path: &str, peer: &Peer) -> Result<Located, NotLocated> {
         if routes.is_empty() {
             return Err(NotLocated::Unknown(format!("no plugin offers a file of the name \"{path}\"")));
         }
