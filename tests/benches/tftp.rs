@@ -120,17 +120,18 @@ struct Load {
 
 fn load(site: &Site, server: &Running, files: &[File], at_once: usize, block: usize, scale: Scale) -> Load {
     let address = SocketAddrV4::new(site.server_address(), TFTP);
-    let run = |time: Duration| {
-        site.lan.phone(0).block_on(async || clients(address, &site.sources, at_once, files, block, time).await)
+    let run = |time: Duration, least: usize| {
+        site.lan.phone(0).block_on(async || clients(address, &site.sources, at_once, files, block, time, least).await)
     };
-    run(Duration::from_millis(300));
+    // Each file once at least: what a first fetch costs is measured with the storms.
+    run(Duration::from_millis(300), files.len());
     let before = server.processor_time();
-    let (transfers, seconds, again) = run(Duration::from_millis(scale.pick(1000, 500)));
+    let (transfers, seconds, again) = run(Duration::from_millis(scale.pick(1000, 500)), 0);
     let processor = server.processor_time() - before;
     Load { rate: transfers as f64 / seconds, processor: processor.as_secs_f64() * 1e6 / transfers as f64, again }
 }
 
-/// So many fetch one file after the other, until the time is up and the last ones are there.
+/// So many fetch one file after the other, until the time is up and the last ones are there, and `least` were.
 async fn clients(
     server: SocketAddrV4,
     sources: &[Ipv4Addr],
@@ -138,6 +139,7 @@ async fn clients(
     files: &[File],
     block: usize,
     time: Duration,
+    least: usize,
 ) -> (usize, f64, usize) {
     let (next, again) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let files: Rc<[File]> = files.into();
@@ -148,7 +150,7 @@ async fn clients(
         let (next, again, files) = (Rc::clone(&next), Rc::clone(&again), Rc::clone(&files));
         let sources = Rc::clone(&sources);
         local.spawn_local(async move {
-            while begun.elapsed() < time {
+            while begun.elapsed() < time || next.get() < least {
                 let turn = next.replace(next.get() + 1);
                 let number = turn % files.len();
                 // A phone has an address, and keeps it; what is for all is fetched by each in turn.
