@@ -198,9 +198,9 @@ impl Transfer {
 
     /// The peer has sent the same request again: it has not seen our first packet, and gets what is in flight.
     ///
-    /// False if it had seen it and then fell silent: this is a peer that has begun anew, and wants the file from the start.
+    /// False if it had seen it and then fell silent, or has all of it: this is a peer that has begun anew, and wants the file from the start.
     pub fn asked_again(&mut self) -> bool {
-        let is_anew = self.acknowledged > 0 && self.silences > 0;
+        let is_anew = self.end.is_some() || self.acknowledged > 0 && self.silences > 0;
         self.again = self.due.is_some();
         !is_anew
     }
@@ -568,6 +568,10 @@ mod tests {
         scene.pass(1000);
         scene.sent();
         assert!(!scene.transfer.asked_again(), "it has begun anew");
+        let mut scene = plain(b"file");
+        scene.sent();
+        scene.acknowledge(1);
+        assert!(!scene.transfer.asked_again(), "it has all of it, and wants it once more");
     }
 
     #[test]
