@@ -125,14 +125,10 @@ impl<F: Files> Engine<'_, F> {
                 ready => ready?,
             };
             let now = Instant::now();
+            let mut is_asked = false;
             for event in &events[..ready] {
                 match event.data() {
-                    LISTENER => {
-                        inbox.receive(self.listener)?;
-                        for (datagram, from) in inbox.iter() {
-                            self.heard_at_listener(datagram, from);
-                        }
-                    }
+                    LISTENER => is_asked = true,
                     BELL => {
                         for woken in self.bell.take() {
                             if woken != STOP {
@@ -143,6 +139,13 @@ impl<F: Files> Engine<'_, F> {
                         }
                     }
                     transfer => self.heard_at_transfer(transfer as usize),
+                }
+            }
+            // After the transfers: who acknowledges the last packet and then asks for the same once more has begun anew.
+            if is_asked {
+                inbox.receive(self.listener)?;
+                for (datagram, from) in inbox.iter() {
+                    self.heard_at_listener(datagram, from);
                 }
             }
             let mut turn = mem::take(&mut self.turn);
