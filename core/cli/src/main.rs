@@ -5,6 +5,7 @@ mod args;
 mod certs;
 mod dhcp;
 mod doctor;
+mod log;
 mod new;
 mod plugin;
 mod relay;
@@ -14,7 +15,7 @@ mod serve;
 mod simulate;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command as Process, ExitCode, Stdio},
@@ -25,11 +26,11 @@ use std::{
 use anyhow::{Context, Result};
 use args::{Cli, Command, PluginCommand, SchemaOf, SettingsArgs};
 use clap::{CommandFactory, Parser};
-use provost_admin::Activity;
+use log::log;
 use provost_host::{Limits, Prober};
 use provost_server::{
     check::check,
-    settings::{LogFormat, Settings, SettingsFile},
+    settings::{Settings, SettingsFile},
     world::Severity,
 };
 
@@ -205,25 +206,6 @@ fn settings_with(words: &SettingsArgs, more: impl FnOnce(&mut SettingsFile)) -> 
     words.lay_over(&mut written);
     more(&mut written);
     Ok(written.settle(file.as_deref())?)
-}
-
-/// Starts the log on standard error, so that what a command prints can be piped.
-fn log(settings: &Settings, usually: &str) -> Result<()> {
-    log_and_keep(settings, usually, None)
-}
-
-/// The same, with the last events kept for the pages.
-fn log_and_keep(settings: &Settings, usually: &str, activity: Option<&Arc<Activity>>) -> Result<()> {
-    use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
-    let level = settings.log.level.as_deref().unwrap_or(usually);
-    let filter = EnvFilter::try_new(level).with_context(|| format!("cannot read the log level \"{level}\""))?;
-    let log = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let events = tracing_subscriber::registry().with(activity.map(Activity::layer));
-    match settings.log.format {
-        LogFormat::Human => events.with(log.with_ansi(std::io::stderr().is_terminal()).with_filter(filter)).init(),
-        LogFormat::Json => events.with(log.json().flatten_event(true).with_filter(filter)).init(),
-    }
-    Ok(())
 }
 
 /// Tries a staged library in a process of its own: this program again, which may crash or hang without harm.

@@ -37,6 +37,7 @@ pub(crate) fn relay(settings: &Settings, words: &RelayArgs) -> Result<ExitCode> 
     let opened = Opened::open(plan)?;
     // While there is one thread: what is opened later takes no rights.
     rights::give_up_all(words.user.as_deref().or(settings.process.user.as_deref()))?;
+    let _log = crate::log::behind();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

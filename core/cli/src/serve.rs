@@ -40,12 +40,13 @@ pub(crate) fn serve(settings_words: &SettingsArgs, words: &ServeArgs) -> Result<
     // Passwords that are made need a key, and it is here that it comes to be.
     settings.without_key = WithoutKey::Make;
     let activity = Arc::new(Activity::default());
-    crate::log_and_keep(&settings, "info", Some(&activity))?;
+    crate::log::log_and_keep(&settings, "info", Some(&activity))?;
     let prober = crate::prober()?;
     let limits = Limits::default();
     // While there is one thread, and after it no way back.
     let early = Early::open(&settings);
     rights::give_up(&settings)?;
+    let _log = crate::log::behind();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let ended = runtime.block_on(async move {

@@ -12,7 +12,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use provost_plugin::MacAddr;
@@ -26,9 +26,9 @@ const VERSION: i64 = 1;
 const CACHE: i64 = 16 << 10;
 /// Changes are gathered for so long before they are written.
 const GATHER: Duration = Duration::from_millis(20);
-/// When a building powers on, every phone changes several times within seconds: the longer a write takes, the longer it is gathered for the
-/// next, so that writing takes no more than a twenty-fifth of a processor from those who serve, as long as that makes nothing on disk
-/// older than a few seconds.
+/// When a building powers on, every phone changes several times within seconds: the more processor a write takes, the longer it is
+/// gathered for the next, so that writing takes no more than a twenty-fifth of a processor from those who serve, as long as that makes
+/// nothing on disk older than a few seconds. Waiting for a slow disk takes nothing from anybody.
 const SHARE: u32 = 24;
 const LONGEST_GATHER: Duration = Duration::from_secs(2);
 /// After a write that failed (a full disk) it is tried again this much later.
@@ -219,6 +219,12 @@ fn give_way() {
     let _ = rustix::process::setpriority_process(None, 10);
 }
 
+/// Of this thread.
+fn processor_time() -> Duration {
+    // It counts up from nothing.
+    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
 /// The thread that writes.
 fn keep(
     mut connection: Connection,
@@ -248,11 +254,11 @@ fn keep(
             waiting.extend(more);
             ends |= end;
         }
-        let began = Instant::now();
+        let before = processor_time();
         let mut changes = std::mem::take(&mut left);
         changes.extend(registry.take_changes());
         let written = if changes.is_empty() { Ok(()) } else { write(&mut connection, &changes) };
-        gather = (began.elapsed() * SHARE).clamp(GATHER, LONGEST_GATHER);
+        gather = ((processor_time() - before) * SHARE).clamp(GATHER, LONGEST_GATHER);
         match &written {
             Ok(()) if failing => {
                 failing = false;

@@ -29,5 +29,5 @@ pub use problem::Problem;
 pub use readback::{ReadBack, Reader, Unread};
 pub use review::{Review, review};
 pub use service::{CallError, InService, Limits};
-pub use shelf::{Choice, Route, Shelf, Unplaced};
+pub use shelf::{Choice, Route, Shelf, Unplaced, mac_named};
 pub use staging::{Prober, elsewhere};

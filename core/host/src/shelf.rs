@@ -10,7 +10,7 @@ use std::{
 };
 
 use provost_plugin::{
-    Spec,
+    MacAddr, Spec,
     abi::Description,
     model::{Evidence, Identity},
     spec::{Captured, Inconsistency, SpecError},
@@ -94,6 +94,11 @@ pub struct Route {
     /// Index into the files of the plugin's spec.
     pub file: usize,
     pub captured: Captured,
+}
+
+/// The MAC that stands in the name which these routes are of.
+pub fn mac_named(routes: &[Route]) -> Option<MacAddr> {
+    routes.iter().find_map(|route| route.captured.mac)
 }
 
 impl Shelf {

@@ -12,6 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use provost_fleet::{Event, Happening, Open, Record, Registry, Relay, Sighting, State};
+use provost_host::mac_named;
 use provost_plugin::{
     MacAddr,
     model::{Asking, Authentication, Identity, Line, TftpFiles, Trust},
@@ -586,7 +587,7 @@ impl Dispatch {
     /// Who asks: by its User-Agent, and by what the registry remembers of its MAC or its address.
     fn recognise(&self, told: &Told, from: IpAddr, local: IpAddr) -> Peer {
         let agent = &told.agent;
-        let mac = told.named.or(agent.mac).or_else(|| self.registry.by_address(from));
+        let mac = mac_named(&told.routes).or(agent.mac).or_else(|| self.registry.by_address(from));
         let seen = mac.and_then(|mac| self.registry.look(mac, |record| record.identity.clone())).unwrap_or_default();
         // What this very request says of the sender counts more than what was seen before, unless it speaks for another phone.
         let own = agent.mac.is_none() || agent.mac == mac;
@@ -738,9 +739,7 @@ struct Decided {
 
 /// Whether whoever asks has shown to be the phone whose file it asks for, whatever was asked from its address before.
 fn is_itself(world: &World, request: &ConfigRequest, token: Option<&str>, now: SystemTime) -> bool {
-    let Some(mac) = world.shelf.routes(&request.path).into_iter().find_map(|route| route.captured.mac) else {
-        return false;
-    };
+    let Some(mac) = mac_named(&world.shelf.routes(&request.path)) else { return false };
     let peer = request.peer.ip();
     world.fleet.device(mac).is_some()
         && (matches!(world.tokens.worth(token, mac, peer, now), Ok(Worth::Good))
@@ -755,10 +754,8 @@ fn takes_basic(trust: &Trust, request: &ConfigRequest) -> bool {
 
 /// What a name and a User-Agent say by themselves.
 fn told(world: &World, path: &str, agent: Option<&str>) -> Told {
-    let routes: Arc<[_]> = world.shelf.routes(path).into();
     Told {
-        named: routes.iter().find_map(|route| route.captured.mac),
-        routes,
+        routes: world.shelf.routes(path).into(),
         agent: agent
             .and_then(|agent| world.shelf.plugins().find_map(|plugin| plugin.spec.identify(agent)))
             .unwrap_or(Identity { user_agent: agent.map(str::to_owned), ..Identity::default() }),

@@ -39,8 +39,6 @@ const SPOKEN: usize = 1024;
 pub(crate) struct Told {
     /// Every file that the name could mean.
     pub(crate) routes: Arc<[Route]>,
-    /// The MAC in the name.
-    pub(crate) named: Option<MacAddr>,
     pub(crate) agent: Identity,
 }
 

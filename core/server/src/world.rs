@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use provost_fleet::{Asker, Device, Fleet, Images, MANIFEST, Phonebooks, Place, Refer, Resolved};
-use provost_host::{CallError, Choice, InService, Route, Shelf};
+use provost_host::{CallError, Choice, InService, Route, Shelf, mac_named};
 use provost_plugin::{
     Announced, Complaint, MacAddr, Phone, PluginError, Secret, expand_url,
     model::{Identity, Line, PendingFiles, Protocol, Settings as PhoneSettings, Sip, TokenUse, Trust},
@@ -337,8 +337,7 @@ impl World {
             return self.locate_book(route, peer);
         }
         // The name says whose file it is; a User-Agent or an address only where the name does not.
-        let named = routes.iter().find_map(|route| route.captured.mac);
-        let mac = named.or(peer.identity.mac);
+        let mac = mac_named(routes).or(peer.identity.mac);
         let identity = Identity { mac, ..peer.identity.clone() };
         let device = mac.and_then(|mac| self.fleet.device(mac));
         let choice = self.shelf.choose(&identity, device.and_then(Device::stated_vendor));

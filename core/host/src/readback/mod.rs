@@ -27,7 +27,7 @@ use self::{
     pattern::{Pattern, Place, Slot},
     probe::{KeyForm, Learned, Probe, put},
 };
-use crate::{InService, Shelf};
+use crate::{InService, Shelf, mac_named};
 
 /// What a file says of a phone.
 #[derive(Clone)]
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
     /// The phone that a file of this name is of, as far as its name and text tell.
     pub fn mac(&self, name: &str, bytes: &[u8]) -> Option<MacAddr> {
         let base = name.rsplit('/').next().unwrap_or(name);
-        let own = [name, base].iter().flat_map(|name| self.shelf.routes(name)).find_map(|route| route.captured.mac);
+        let own = [name, base].iter().find_map(|name| mac_named(&self.shelf.routes(name)));
         own.or_else(|| mac_of(base)).or_else(|| mac_of(&text(bytes)?))
     }
 
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
             .find(|found| !found.is_empty())
             .unwrap_or_default();
         let of_text = text(bytes);
-        let own = routes.iter().find_map(|route| route.captured.mac);
+        let own = mac_named(&routes);
         let mac = self.mac(name, bytes);
         let is_device = |plugin: &InService, file: usize| plugin.spec.files[file].kind == FileKind::Device;
         if mac.is_none()
