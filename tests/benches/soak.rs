@@ -153,6 +153,10 @@ struct Soak<'a> {
     memory: Vec<(f64, f64)>,
     served_after: Rc<RefCell<Waits>>,
     log: LogEnd,
+    /// Ticks of processor that the host gave to other guests, by [`stolen`].
+    stolen: u64,
+    /// The longest time in which not even this bench got on.
+    pause: Duration,
 }
 
 impl<'a> Soak<'a> {
@@ -171,6 +175,8 @@ impl<'a> Soak<'a> {
             memory: Vec::new(),
             served_after: Rc::default(),
             log,
+            stolen: stolen(),
+            pause: Duration::ZERO,
         }
     }
 
@@ -181,8 +187,11 @@ impl<'a> Soak<'a> {
         self.tally.edits.borrow_mut().push((0, start));
         let probe = self.probe();
         let mut datagram = vec![0; 4096];
+        let mut before = start;
         loop {
             let now = Instant::now();
+            self.pause = self.pause.max(now - before);
+            before = now;
             let elapsed = (now - start).as_secs_f64();
             let is_over = now - start >= length;
             if is_over && self.waiting.is_empty() && self.tally.under_way.get() == 0 {
@@ -368,6 +377,10 @@ impl<'a> Soak<'a> {
             once("memory at most", "MiB", most);
             once("memory, its growth by the line through all looks", "MiB/h", slope(&settled) * 3600.0);
         }
+        // What says whether the machine was ours alone.
+        let taken = (stolen() - self.stolen) as f64 / 100.0;
+        once("processor that the host gave to others", "% of one", 100.0 * taken / length.as_secs_f64());
+        once("the longest that the bench itself stood still", "ms", self.pause.as_secs_f64() * 1e3);
         once("lines of warning in the log", "", self.log.warnings as f64);
         once("errors", "", self.tally.failed.get() as f64);
         for error in self.tally.errors.borrow().iter() {
@@ -382,6 +395,12 @@ impl<'a> Soak<'a> {
         });
         self.tally.failed.get()
     }
+}
+
+/// Hundredths of a second since the machine started in which it wanted to run and its host ran others, over all processors.
+fn stolen() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse().ok()).unwrap_or_default()
 }
 
 /// The number that is dialled after so many edits.

@@ -6,6 +6,8 @@
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stderr, Write},
     sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -20,8 +22,10 @@ use tracing_subscriber::{
 const HELD: usize = 1 << 16;
 /// Of the lines, so many bytes are written in one go.
 const AT_ONCE: usize = 64 << 10;
+/// After a go, others are gathered for so long: a thread that is woken for each line costs those who serve more than the line does.
+const GATHER: Duration = Duration::from_millis(10);
 
-static THREAD: OnceLock<NonBlocking> = OnceLock::new();
+static BEHIND: OnceLock<NonBlocking> = OnceLock::new();
 
 /// Starts the log.
 pub(crate) fn log(settings: &Settings, usually: &str) -> Result<()> {
@@ -42,8 +46,8 @@ pub(crate) fn log_and_keep(settings: &Settings, usually: &str, activity: Option<
 }
 
 fn writer() -> EitherWriter<NonBlocking, Stderr> {
-    match THREAD.get() {
-        Some(thread) => EitherWriter::A(thread.clone()),
+    match BEHIND.get() {
+        Some(log) => EitherWriter::A(log.clone()),
         None => EitherWriter::B(io::stderr()),
     }
 }
@@ -52,10 +56,10 @@ fn writer() -> EitherWriter<NonBlocking, Stderr> {
 /// that its maker has, so it is made when those were given up.
 #[must_use]
 pub(crate) fn behind() -> WorkerGuard {
-    let (thread, guard) = written_behind(io::stderr(), HELD, |lines| {
+    let (log, guard) = written_behind(io::stderr(), HELD, |lines| {
         tracing::warn!(lines, "lines of the log are lost: for a while nobody took what is written to standard error");
     });
-    let _ = THREAD.set(thread);
+    let _ = BEHIND.set(log);
     guard
 }
 
@@ -66,9 +70,9 @@ fn written_behind<W: Write + Send + 'static>(
 ) -> (NonBlocking, WorkerGuard) {
     let lost = Arc::new(OnceLock::new());
     let lines = Lines { to: BufWriter::with_capacity(AT_ONCE, to), lost: Arc::clone(&lost), told: 0, tell };
-    let (thread, guard) = NonBlockingBuilder::default().buffered_lines_limit(held).thread_name("log").finish(lines);
-    let _ = lost.set(thread.error_counter());
-    (thread, guard)
+    let (log, guard) = NonBlockingBuilder::default().buffered_lines_limit(held).thread_name("log").finish(lines);
+    let _ = lost.set(log.error_counter());
+    (log, guard)
 }
 
 /// Tells of lost lines when there is room again.
@@ -92,6 +96,7 @@ impl<W: Write, T: Fn(usize)> Write for Lines<W, T> {
             (self.tell)(lost - self.told);
             self.told = lost;
         }
+        thread::sleep(GATHER);
         Ok(())
     }
 }
