@@ -18,6 +18,8 @@ use crate::{Host, built, repository};
 
 /// For whatever the server is waited for. A busy machine is slow; nothing here waits so long when all is well.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For lines of the log that are on their way.
+const SETTLED: Duration = Duration::from_millis(30);
 
 /// A server to be started. The data directory is there already, with the shipped templates and plugins in it, so a test can write into it
 /// what it wants to be found there.
@@ -260,13 +262,14 @@ impl Server {
         self.log.wait(mark, what, is_it)
     }
 
-    /// How many lines there are by now.
+    /// How many lines there are of what the server has done by now.
     pub fn mark(&self) -> usize {
-        self.log.lines().len()
+        self.log.settled().len()
     }
 
+    /// The lines of what the server has done by now.
     pub fn log(&self) -> Vec<Line> {
-        self.log.lines().clone()
+        self.log.settled().clone()
     }
 
     /// Ends it as a power cut would; what it left on disk is in the plan that comes back.
@@ -369,6 +372,19 @@ impl Log {
                 log.0.1.notify_all();
             }
         })
+    }
+
+    /// A line is written some moments after what it tells of, and nothing tells which is the last; so none has come for a while.
+    fn settled(&self) -> MutexGuard<'_, Vec<Line>> {
+        let until = Instant::now() + 10 * SETTLED;
+        let mut lines = self.lines();
+        loop {
+            let count = lines.len();
+            lines = self.0.1.wait_timeout(lines, SETTLED).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            if lines.len() == count || Instant::now() > until {
+                return lines;
+            }
+        }
     }
 
     fn wait(&self, from: usize, what: &str, is_it: impl Fn(&Line) -> bool) -> Line {

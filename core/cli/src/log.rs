@@ -23,7 +23,7 @@ const HELD: usize = 1 << 16;
 /// Of the lines, so many bytes are written in one go.
 const AT_ONCE: usize = 64 << 10;
 /// After a go, others are gathered for so long: a thread that is woken for each line costs those who serve more than the line does.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(1);
 
 static BEHIND: OnceLock<NonBlocking> = OnceLock::new();
 
