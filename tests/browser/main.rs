@@ -33,7 +33,7 @@ impl Phone {
         for directory in ["profiles", "templates", "plugins"] {
             command.arg(format!("--{directory}")).arg(server.data().join(directory));
         }
-        command.arg("--state").arg(std::env::temp_dir());
+        command.arg("--state").arg(built().phones_state());
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Phone(spawned.unwrap_or_else(|error| panic!("cannot start a phone: {error}")))
     }

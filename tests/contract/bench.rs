@@ -15,7 +15,6 @@ use provost_plugin::{
     spec::{FileKind, FileSpec},
 };
 use provost_tests::{built, repository};
-use tempfile::TempDir;
 
 /// A MAC that belongs to nobody: whose phone it is, the profile states.
 pub(crate) const MAC: MacAddr = MacAddr::new([0x02, 0, 0x5e, 0, 0, 1]);
@@ -62,15 +61,14 @@ const BARE: &str = "sip: { server: pbx.example.net }";
 
 /// The plugins of the repository, libraries included.
 pub(crate) fn shelf() -> &'static Shelf {
-    static SHELF: OnceLock<(Shelf, TempDir)> = OnceLock::new();
-    let (shelf, _) = SHELF.get_or_init(|| {
+    static SHELF: OnceLock<Shelf> = OnceLock::new();
+    SHELF.get_or_init(|| {
         let scratch = tempfile::tempdir().expect("a temporary directory");
         let (shelf, problems) = Shelf::build(&places(scratch.path()), None, Limits::default(), None);
         assert!(problems.is_empty(), "{problems:?}");
         assert!(shelf.plugins().any(|plugin| plugin.is_library()), "no plugin came with its library");
-        (shelf, scratch)
-    });
-    shelf
+        shelf
+    })
 }
 
 /// Where the repository keeps plugins; what a site adds is below `data`.

@@ -692,7 +692,7 @@ fn a_boot_that_is_watched_is_told_step_by_step_and_what_is_missing() {
         for directory in ["profiles", "templates", "plugins"] {
             command.arg(format!("--{directory}")).arg(server.data().join(directory));
         }
-        let output = command.arg("--state").arg(std::env::temp_dir()).stdin(Stdio::null()).output().unwrap();
+        let output = command.arg("--state").arg(built().phones_state()).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     });
     assert!(good && said.contains("\nit has all that it is to have: "), "{said}");

@@ -95,7 +95,7 @@ fn challenged(hash: &str) -> Value {
     for directory in ["profiles", "templates", "plugins"] {
         command.arg(format!("--{directory}")).arg(server.data().join(directory));
     }
-    command.arg("--state").arg(std::env::temp_dir()).stdin(Stdio::null());
+    command.arg("--state").arg(built().phones_state()).stdin(Stdio::null());
     thread::scope(|scope| {
         let phone = scope.spawn(move || command.output().unwrap());
         let device = mac.to_string();
@@ -210,7 +210,7 @@ fn a_phone_that_waits_is_answered_the_moment_it_is_approved_and_obeys_from_then_
     for directory in ["profiles", "templates", "plugins"] {
         command.arg(format!("--{directory}")).arg(server.data().join(directory));
     }
-    command.arg("--state").arg(std::env::temp_dir()).stdin(Stdio::null());
+    command.arg("--state").arg(built().phones_state()).stdin(Stdio::null());
     let password = server.data().join("password");
     std::fs::write(&password, "s3cret-101\n").unwrap();
     thread::scope(|scope| {

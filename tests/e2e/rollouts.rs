@@ -52,7 +52,7 @@ fn phone(host: &Host, server: &Server, mac: &str) -> std::process::Command {
     for directory in ["profiles", "templates", "plugins"] {
         command.arg(format!("--{directory}")).arg(server.data().join(directory));
     }
-    command.arg("--state").arg(std::env::temp_dir()).stdin(Stdio::null());
+    command.arg("--state").arg(built().phones_state()).stdin(Stdio::null());
     command
 }
 

@@ -25,7 +25,7 @@ fn simulate(command: &mut Command, phones: u32) -> &mut Command {
     for directory in ["profiles", "templates", "plugins"] {
         command.arg(format!("--{directory}")).arg(root.join(directory));
     }
-    command.arg("--state").arg(std::env::temp_dir())
+    command.arg("--state").arg(built().phones_state())
 }
 
 /// A server that has the phones in its inventory, as `--inventory` prints it.

@@ -20,6 +20,13 @@ pub struct Built {
     pub libraries: Vec<PathBuf>,
 }
 
+impl Built {
+    /// A directory for the state of simulated phones, which is nothing but the place in which they try libraries.
+    pub fn phones_state(&self) -> PathBuf {
+        self.provost.with_file_name("phones")
+    }
+}
+
 /// Builds the workspace, the first time; `PROVOST_BIN` names a binary to take instead, with its libraries beside it.
 pub fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();

@@ -54,7 +54,6 @@ fn writer() -> EitherWriter<NonBlocking, Stderr> {
 
 /// From now on the lines are written by a thread of their own, to the last one if what this returns is kept to the end. It has the rights
 /// that its maker has, so it is made when those were given up.
-#[must_use]
 pub(crate) fn behind() -> WorkerGuard {
     let (log, guard) = written_behind(io::stderr(), HELD, |lines| {
         tracing::warn!(lines, "lines of the log are lost: for a while nobody took what is written to standard error");

@@ -261,7 +261,7 @@ fn simulate(command: &mut Command, when: When) -> &mut Command {
     for directory in ["profiles", "templates", "plugins"] {
         command.arg(format!("--{directory}")).arg(repository().join(directory));
     }
-    command.arg("--state").arg(std::env::temp_dir())
+    command.arg("--state").arg(built().phones_state())
 }
 
 /// A device that no simulated phone is, of a vendor without a library.

@@ -10,13 +10,14 @@ use std::{
 use provost_host::{InService, Limits, Places, Shelf};
 use provost_plugin::{Announced, MacAddr, Phone, model::Identity};
 use provost_tests::repository;
-use tempfile::TempDir;
+
+use crate::scratch::Scratch;
 
 struct Hostile {
     plugin: Arc<InService>,
     /// Where it finds what to answer.
     answer: PathBuf,
-    _data: TempDir,
+    _data: Scratch,
 }
 
 pub fn abi(input: &[u8]) {
@@ -37,11 +38,11 @@ pub fn abi(input: &[u8]) {
 fn hostile() -> &'static Hostile {
     static HOSTILE: OnceLock<Hostile> = OnceLock::new();
     HOSTILE.get_or_init(|| {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let (plugin, templates) = (data.path().join("plugins/hostile"), data.path().join("templates/hostile"));
+        let data = Scratch::new();
+        let (plugin, templates) = (data.path.join("plugins/hostile"), data.path.join("templates/hostile"));
         fs::create_dir_all(&plugin).expect("a directory");
         fs::create_dir_all(&templates).expect("a directory");
-        let answer = data.path().join("answer");
+        let answer = data.path.join("answer");
         fs::write(&answer, "").expect("a file");
         fs::write(templates.join("own.cfg.j2"), "{{ phone.mac }} {% if said is defined %}{{ said }}{% endif %}\n").expect("a file");
         let source = repository().join("tests/fuzz/hostile.c");
@@ -59,10 +60,10 @@ fn hostile() -> &'static Hostile {
             files: [{ name: '{mac}.cfg', template: own.cfg.j2 }]\nformats: { cfg: { escape: line, content_type: text/plain } }\n";
         fs::write(plugin.join("vendor.yaml"), yaml).expect("a file");
         let places = Places {
-            plugins: vec![data.path().join("plugins")],
-            templates: data.path().join("templates"),
-            overrides: data.path().join("overrides"),
-            staged: data.path().join("staged"),
+            plugins: vec![data.path.join("plugins")],
+            templates: data.path.join("templates"),
+            overrides: data.path.join("overrides"),
+            staged: data.path.join("staged"),
             ..Places::default()
         };
         let (shelf, problems) = Shelf::build(&places, None, Limits::default(), None);

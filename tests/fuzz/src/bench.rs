@@ -8,22 +8,21 @@ use std::{
 use provost_fleet::{Fleet, Phonebooks};
 use provost_server::{dispatch::Dispatch, settings::SettingsFile, tokens::Tokens, world::World};
 use provost_tests::{inventory, repository, specs};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::models;
+use crate::{models, scratch::Scratch};
 
 /// What every target may use at any time.
 pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) runtime: Runtime,
-    pub(crate) data: TempDir,
+    pub(crate) data: Scratch,
 }
 
 pub(crate) fn bench() -> &'static Bench {
     static BENCH: OnceLock<Bench> = OnceLock::new();
     BENCH.get_or_init(|| {
-        let data = tempfile::tempdir().expect("a temporary directory");
+        let data = Scratch::new();
         let specs = specs();
         let phones: Vec<_> = specs
             .iter()
@@ -37,7 +36,7 @@ pub(crate) fn bench() -> &'static Bench {
             1,
         );
         let settings = SettingsFile {
-            data: Some(data.path().to_owned()),
+            data: Some(data.path.clone()),
             plugins: vec![repository().join("plugins")],
             templates: Some(repository().join("templates")),
             ..SettingsFile::default()

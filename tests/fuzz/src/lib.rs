@@ -26,6 +26,7 @@ mod inventory;
 mod people;
 mod phones;
 mod relay;
+mod scratch;
 mod sip;
 mod vendors;
 

@@ -68,7 +68,7 @@ fn door() -> &'static Door {
     static DOOR: OnceLock<Door> = OnceLock::new();
     DOOR.get_or_init(|| {
         let bench = bench();
-        let state = bench.data.path().join("state");
+        let state = bench.data.path.join("state");
         std::fs::create_dir_all(&state).expect("a directory");
         let keys = Keys::open(&state.join("admin.key")).expect("a key is written");
         let key = std::fs::read_to_string(state.join("admin.key")).expect("the key is there").trim().to_owned();
